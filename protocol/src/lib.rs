@@ -1,1 +1,17 @@
-//! Bytes and their meaning.
+//! The MySQL client/server protocol without I/O: bytes and their meaning.
+//!
+//! Packets and their framing, both sides of the handshake and of the authentication exchanges, the commands a client
+//! may send, the error packets this project writes itself, where a response ends and what a server tells in it.
+//! Everything is a value or a state that a transition consumes: bytes (and randomness) come in, bytes and decisions
+//! go out. Whatever comes from a wire is untrusted: every length is checked, nothing grows without a limit named by
+//! the caller, and a malformed packet is a typed error.
+//!
+//! It must never open a socket, read a clock, start a task, panic on input, or know what a primary or a replica is.
+
+pub mod capabilities;
+pub mod reader;
+pub mod writer;
+
+pub use capabilities::{Capabilities, StatusFlags};
+pub use reader::{Malformed, Reader};
+pub use writer::WireAppend;
