@@ -9,9 +9,11 @@
 //! It must never open a socket, read a clock, start a task, panic on input, or know what a primary or a replica is.
 
 pub mod capabilities;
+pub mod gtid;
 pub mod reader;
 pub mod writer;
 
 pub use capabilities::{Capabilities, StatusFlags};
+pub use gtid::{Gtid, GtidError, GtidSet};
 pub use reader::{Malformed, Reader};
 pub use writer::WireAppend;
