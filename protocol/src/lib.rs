@@ -9,11 +9,15 @@
 //! It must never open a socket, read a clock, start a task, panic on input, or know what a primary or a replica is.
 
 pub mod capabilities;
+pub mod error_packet;
 pub mod gtid;
+pub mod packet;
 pub mod reader;
 pub mod writer;
 
 pub use capabilities::{Capabilities, StatusFlags};
+pub use error_packet::{ErrPacket, ErrorCode};
 pub use gtid::{Gtid, GtidError, GtidSet};
+pub use packet::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
 pub use reader::{Malformed, Reader};
 pub use writer::WireAppend;
