@@ -1,1 +1,5 @@
-//! Stub.
+//! Sluice: a MySQL-protocol-aware routing proxy with the failover controller inside.
+
+pub mod config;
+pub mod controller;
+pub mod feed;

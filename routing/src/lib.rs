@@ -4,4 +4,5 @@
 //!
 //! This room must never do I/O, read a clock (time is an argument) or know about connections.
 
+pub mod decide;
 pub mod topology;

@@ -1,0 +1,285 @@
+//! The configuration file: every setting, its default and its meaning.
+//!
+//! [`Config`] is the checked value; nothing downstream validates again. Parsing reports every mistake of a
+//! file at once.
+//!
+//! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[[instance]]`, in file order: an `InstanceId` is an index into this list.
+    pub instances: Vec<Instance>,
+    /// `[accounts]`
+    pub accounts: Accounts,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[admin]`: the token that a request beyond loopback has to carry.
+    pub admin_token: Option<Secret>,
+    /// `[login]`
+    pub login: Login,
+    /// `[sessions]`
+    pub sessions: Sessions,
+    /// `[tls.client]`
+    pub tls_client: ClientTls,
+    /// `[tls.instance]`
+    pub tls_instance: InstanceTls,
+    /// `[durability]`
+    pub durability: Durability,
+    /// `[switchover]`
+    pub switchover: Switchover,
+    /// `[failover]`
+    pub failover: Failover,
+    /// `[log]`
+    pub log_format: LogFormat,
+}
+
+/// A password or token: never printed, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Name of the cluster; part of the lock name `sluice:<name>` on every instance.
+    pub name: String,
+    /// The store folder (`file:///...`).
+    pub store: PathBuf,
+}
+
+/// `[[instance]]`
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// `host:port` of the MySQL protocol; resolved at each dial.
+    pub address: Arc<str>,
+    /// `host:port` of the server's admin port, needed to tell error 1040 from death.
+    pub admin: Option<Arc<str>>,
+    /// `host:port` at which replicas reach it, when that differs from `address`.
+    pub replication_address: Option<Arc<str>>,
+    /// Failure zone.
+    pub zone: Option<Arc<str>>,
+    /// Whether it may become the primary.
+    pub promotion: Promotion,
+    /// Whether it may acknowledge for semi-sync.
+    pub acker: bool,
+}
+
+/// `promotion`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// First choice.
+    Prefer,
+    /// No opinion.
+    Neutral,
+    /// Only if nothing better is there.
+    PreferNot,
+    /// Never.
+    MustNot,
+}
+
+/// `[accounts]`
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// Observes and operates.
+    pub control: Account,
+    /// Used by replicas to follow their source.
+    pub replication: Account,
+    /// Used for CLONE; `None`: control.
+    pub clone: Option<Account>,
+}
+
+/// One MySQL account of ours.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Writes to the primary, harmless reads to replicas.
+    pub split: Option<SocketAddr>,
+    /// Everything to the primary.
+    pub primary: Option<SocketAddr>,
+    /// Reads only.
+    pub replica: Option<SocketAddr>,
+    /// Operations.
+    pub admin: SocketAddr,
+    /// Probes and metrics, read-only.
+    pub health: Option<SocketAddr>,
+    /// Worker threads; already resolved, at least 1.
+    pub workers: usize,
+}
+
+/// `[login]`
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Users refused with 1045 on client listeners, besides Sluice's own accounts.
+    pub deny_users: Vec<String>,
+    /// Networks to which a user is narrowed.
+    pub allow: Vec<Allow>,
+    /// How long a password may be kept.
+    pub retention: Retention,
+    /// Age after which a remembered login is verified again.
+    pub max_age: Duration,
+}
+
+/// `[login] allow` entry.
+#[derive(Clone, Debug)]
+pub struct Allow {
+    /// User name.
+    pub user: String,
+    /// CIDR networks the user may come from.
+    pub from: Vec<Network>,
+}
+
+/// A CIDR network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// First address.
+    pub address: std::net::IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// `[login] retention`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Only as long as the session lives.
+    Session,
+    /// In memory, shared by later logins of the same user.
+    Memory,
+    /// Not at all.
+    None,
+}
+
+/// `[sessions]`
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// Most client connections at once.
+    pub max_connections: usize,
+    /// Most backend connections per instance.
+    pub max_backend: usize,
+    /// Whether the primary serves reads of the replica listener when no replica does.
+    pub replica_fallback: bool,
+}
+
+/// `[tls.client]`
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// Mode.
+    pub mode: ClientTlsMode,
+    /// Certificate chain and key files (PEM); `None`: a self-made pair is kept in the store.
+    pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// `[tls.client] mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientTlsMode {
+    /// TLS is not offered.
+    Disabled,
+    /// TLS is offered.
+    Preferred,
+    /// Clients without TLS are refused with 3159.
+    Required,
+}
+
+/// `[tls.instance]`
+#[derive(Clone, Debug)]
+pub struct InstanceTls {
+    /// Mode, with the meaning of the mysql client's `--ssl-mode`.
+    pub mode: InstanceTlsMode,
+    /// CA file (PEM), for the verifying modes.
+    pub ca: Option<PathBuf>,
+}
+
+/// `[tls.instance] mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceTlsMode {
+    /// Never TLS.
+    Disabled,
+    /// TLS if the server offers it.
+    Preferred,
+    /// TLS or failure; any certificate.
+    Required,
+    /// TLS with a certificate chain to the CA; any name.
+    VerifyCa,
+    /// TLS with a certificate chain to the CA and the right name.
+    VerifyIdentity,
+}
+
+/// `[durability]`
+#[derive(Clone, Copy, Debug)]
+pub struct Durability {
+    /// Acknowledgements a commit needs; `None`: auto.
+    pub acks: Option<u16>,
+    /// What happens to writes when no acker is left.
+    pub without_acker: WithoutAcker,
+}
+
+/// `[durability] without_acker`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutAcker {
+    /// Writes wait.
+    Stall,
+    /// Writes go on; recorded as a window without guarantee.
+    Continue,
+}
+
+/// `[switchover]`
+#[derive(Clone, Copy, Debug)]
+pub struct Switchover {
+    /// Budget for open transactions to end.
+    pub drain: Duration,
+    /// Longest time a statement waits at the gate.
+    pub hold: Duration,
+    /// What happens to what is still open after `drain`.
+    pub on_leftover: OnLeftover,
+}
+
+/// `on_leftover`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLeftover {
+    /// The switchover gives up and releases everyone.
+    Abort,
+    /// Transactions are rolled back, sessions that can't move are closed.
+    Kill,
+}
+
+/// `[failover]`
+#[derive(Clone, Copy, Debug)]
+pub struct Failover {
+    /// Whether the controller may promote by itself.
+    pub automatic: bool,
+    /// How long a primary that can't commit is tolerated; zero: forever.
+    pub stall: Duration,
+}
+
+/// `[log] format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// JSON objects.
+    Json,
+}

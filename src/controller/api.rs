@@ -1,0 +1,304 @@
+//! What others may ask of the controller, and what it shows: the types of the admin API.
+//!
+//! Everything here is plain data that serializes to the JSON of the admin API, so the CLI reads the same
+//! types that the server wrote.
+//!
+//! Never here: a decision, a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Requests waiting for the controller at once; one more is refused as busy.
+const REQUEST_QUEUE: usize = 32;
+
+/// Asks the controller and reads what it shows. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ControllerHandle {
+    requests: mpsc::Sender<Asked>,
+    status: Arc<ArcSwap<Status>>,
+    operations: watch::Receiver<Arc<Vec<OperationView>>>,
+}
+
+/// A request with the place for its answer.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes: the id of the operation that was started or that is already under way.
+    pub answer: oneshot::Sender<Result<String, Refusal>>,
+}
+
+/// The controller's ends of a [`ControllerHandle`].
+#[derive(Debug)]
+pub struct ControllerSeat {
+    /// Requests to serve.
+    pub requests: mpsc::Receiver<Asked>,
+    /// Where to publish the status.
+    pub status: Arc<ArcSwap<Status>>,
+    /// Where to publish the operations of this process (the running one and the latest ended ones).
+    pub operations: watch::Sender<Arc<Vec<OperationView>>>,
+}
+
+/// Makes a connected pair.
+pub fn channel(initial: Status) -> (ControllerHandle, ControllerSeat) {
+    let (sender, receiver) = mpsc::channel(REQUEST_QUEUE);
+    let status = Arc::new(ArcSwap::from_pointee(initial));
+    let (operations_tx, operations_rx) = watch::channel(Arc::new(Vec::new()));
+    (
+        ControllerHandle { requests: sender, status: Arc::clone(&status), operations: operations_rx },
+        ControllerSeat { requests: receiver, status, operations: operations_tx },
+    )
+}
+
+impl ControllerHandle {
+    /// The latest status.
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// The operations of this process, oldest first; the receiver wakes at every step of one.
+    pub fn operations(&self) -> watch::Receiver<Arc<Vec<OperationView>>> {
+        self.operations.clone()
+    }
+
+    /// Hands a request to the controller. Returns the id of its operation, or why it was refused.
+    pub async fn ask(&self, request: Request) -> Result<String, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Refusal {
+            code: RefusalCode::Busy,
+            reason: "the controller does not take requests now".into(),
+            hint: Some("ask again in a few seconds; `sluice status` shows what it does".into()),
+        };
+        self.requests.try_send(Asked { request, answer }).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// What may be asked.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Change the primary, planned.
+    Switchover(SwitchoverRequest),
+    /// Take the cluster as it is, with this primary, into a new record.
+    Adopt {
+        /// Instance name.
+        primary: String,
+        /// Who asks.
+        who: String,
+    },
+    /// Send no new work to an instance and let its sessions go.
+    Drain {
+        /// Instance name.
+        name: String,
+        /// For people.
+        reason: Option<String>,
+        /// Ends by itself after this time.
+        #[serde(rename = "for")]
+        duration: Option<Duration>,
+    },
+    /// Takes a drain back.
+    Undrain {
+        /// Instance name.
+        name: String,
+    },
+}
+
+/// `POST /switchover`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct SwitchoverRequest {
+    /// Target instance; `None`: the best one.
+    pub to: Option<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Overrides `[switchover] drain`, milliseconds.
+    pub drain_ms: Option<u64>,
+    /// Overrides `[switchover] on_leftover`: `abort` or `kill`.
+    pub on_leftover: Option<String>,
+    /// How long preflight may wait for blockers to go away, milliseconds.
+    pub wait_ms: Option<u64>,
+    /// Refuse unless this is the epoch.
+    pub expect_epoch: Option<u64>,
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: what is wrong.
+    pub reason: String,
+    /// For people: the next thing to type.
+    pub hint: Option<String>,
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// No instance of that name.
+    UnknownInstance,
+    /// The request makes no sense (bad value).
+    BadRequest,
+    /// The cluster is not in a state for it.
+    NotNow,
+    /// Another operation or too many requests are under way.
+    Busy,
+}
+
+/// `GET /status`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    /// Cluster name.
+    pub cluster: String,
+    /// Term of the primary; 0 before adoption.
+    pub epoch: u64,
+    /// Name of the primary.
+    pub primary: Option<String>,
+    /// What an OK to a client is worth now.
+    pub guarantee: String,
+    /// One word on the cluster (`healthy`, `primary_lost`, `stale_record`, ...).
+    pub verdict: String,
+    /// A sentence with the evidence.
+    pub evidence: String,
+    /// Seconds since the verdict was reached.
+    pub verdict_age_s: u64,
+    /// The next thing to type, when somebody has to act.
+    pub hint: Option<String>,
+    /// Recorded ackers.
+    pub ackers: Vec<String>,
+    /// Acknowledgements a commit needs.
+    pub wait_count: u16,
+    /// The gate.
+    pub gate: GateStatus,
+    /// All instances, in config order.
+    pub instances: Vec<InstanceStatus>,
+    /// Things somebody should know.
+    pub alarms: Vec<String>,
+    /// The operation under way.
+    pub operation: Option<OperationView>,
+    /// Client sessions of this process.
+    pub sessions: u64,
+}
+
+/// The gate as shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct GateStatus {
+    /// `open`, `closed (switchover)` or `closed (no primary)`.
+    pub state: String,
+    /// Write units under way.
+    pub open_units: u64,
+    /// Statements waiting.
+    pub held: u64,
+    /// Sessions that hold state that can't move.
+    pub pinned: u64,
+}
+
+/// `GET /instances` entry
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct InstanceStatus {
+    /// Name in the configuration.
+    pub name: String,
+    /// `host:port`
+    pub address: String,
+    /// `primary`, `replica` or `unknown`.
+    pub role: String,
+    /// Whether the last observation succeeded.
+    pub reachable: bool,
+    /// One word (`ok`, `refused`, `timeout`, `saturated`, `login_failed`, ...).
+    pub verdict: String,
+    /// The error of the last observation, for people.
+    pub error: Option<String>,
+    /// Server version.
+    pub version: Option<String>,
+    /// server_uuid
+    pub server_uuid: Option<String>,
+    /// Whether it takes writes (`read_only` off).
+    pub writable: Option<bool>,
+    /// gtid_executed
+    pub gtid_executed: Option<String>,
+    /// Transactions of the primary that it has not executed.
+    pub gtid_gap: Option<u64>,
+    /// Transactions that only it has.
+    pub errant: Option<String>,
+    /// Replication lag, milliseconds.
+    pub lag_ms: Option<u64>,
+    /// Name (or address) of the source it replicates from.
+    pub source: Option<String>,
+    /// Replication threads: `receiving+applying`, `connecting`, `stopped`, ... with the error if any.
+    pub replication: Option<String>,
+    /// Semi-sync, for people: `source, 2 clients` / `acking` / `off`.
+    pub semi_sync: Option<String>,
+    /// Whether it is a recorded acker.
+    pub acker: bool,
+    /// `serving`, or why no reads go there.
+    pub reads: String,
+    /// Backend connections of this process to it.
+    pub connections: u64,
+    /// Mark set by an operator (`drain`), with its reason.
+    pub mark: Option<String>,
+    /// Milliseconds since it was last seen.
+    pub seen_ms: Option<u64>,
+}
+
+/// `GET /operations` entry
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct OperationView {
+    /// Identifier, unique in this cluster's history.
+    pub id: String,
+    /// `switchover`, `adopt`, `drain`, ...
+    pub kind: String,
+    /// What it works on (target instance).
+    pub target: Option<String>,
+    /// Who asked.
+    pub who: String,
+    /// When it began, RFC 3339 UTC.
+    pub began: String,
+    /// State.
+    pub state: OperationState,
+    /// Steps so far, in order.
+    pub steps: Vec<StepView>,
+    /// How long the gate stayed closed after the last open transaction had ended, microseconds.
+    pub stall_us: Option<u64>,
+    /// Why it ended as it did, for people.
+    pub outcome: Option<String>,
+    /// The next thing to type.
+    pub hint: Option<String>,
+}
+
+/// How far an operation is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    /// Under way.
+    #[default]
+    Running,
+    /// Reached its goal.
+    Done,
+    /// Changed nothing: a precondition was missing.
+    Refused,
+    /// Was undone: everything is as before.
+    Undone,
+    /// Failed and left something for a person to look at.
+    Failed,
+}
+
+/// One step of an operation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct StepView {
+    /// Name of the step.
+    pub name: String,
+    /// What it did or found.
+    pub detail: String,
+    /// Microseconds since the operation began.
+    pub at_us: u64,
+    /// How long it took, microseconds; `None` while it runs.
+    pub took_us: Option<u64>,
+    /// `ok`, `failed: ...`; `None` while it runs.
+    pub result: Option<String>,
+}

@@ -1,0 +1,88 @@
+//! The topology feed: what the controller publishes and sessions read.
+//!
+//! One [`Publisher`] exists per process and belongs to the controller; every session holds the shared
+//! [`Feed`]. The feed carries the [`Topology`] value, the [`gate::Gate`] where writes wait, and the
+//! [`registry::Registry`] of sessions, through which the controller sees who would be hurt.
+//!
+//! Never here: a decision about roles, a packet, a connection to an instance.
+
+pub mod gate;
+pub mod registry;
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use sluice_routing::topology::Topology;
+use tokio::sync::watch;
+
+use gate::Gate;
+use registry::Registry;
+
+/// The read half of the feed, shared by all sessions of the process.
+#[derive(Debug)]
+pub struct Feed {
+    topology: ArcSwap<Topology>,
+    shape: watch::Sender<u64>,
+    gate: Arc<Gate>,
+    registry: Registry,
+}
+
+/// The write half. There is exactly one, so that there is exactly one opinion about who is the primary.
+#[derive(Debug)]
+pub struct Publisher {
+    feed: Arc<Feed>,
+}
+
+/// Makes the feed of a process with `workers` worker threads, holding `initial`.
+pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
+    let feed = Arc::new(Feed {
+        topology: ArcSwap::from_pointee(initial),
+        shape: watch::Sender::new(0),
+        gate: Arc::new(Gate::new(workers)),
+        registry: Registry::default(),
+    });
+    (Publisher { feed: Arc::clone(&feed) }, feed)
+}
+
+impl Feed {
+    /// The topology as published last. Cheap enough for every command.
+    pub fn topology(&self) -> Guard<Arc<Topology>> {
+        self.topology.load()
+    }
+
+    /// A receiver that wakes when the *shape* changes: epoch, primary or warm-up target. Lag and executed
+    /// sets change all the time and wake nobody.
+    pub fn shape_changes(&self) -> watch::Receiver<u64> {
+        self.shape.subscribe()
+    }
+
+    /// Where writes wait while the primary is about to change or missing.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// All sessions of this process.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl Publisher {
+    /// Publishes a new topology. Sessions see it at their next command; idle ones are woken when the shape
+    /// changed.
+    pub fn publish(&self, next: Topology) {
+        let before = self.feed.topology.load();
+        let reshaped =
+            before.epoch != next.epoch || before.primary != next.primary || before.warm != next.warm;
+        drop(before);
+        self.feed.topology.store(Arc::new(next));
+        if reshaped {
+            self.feed.shape.send_modify(|generation| *generation += 1);
+        }
+    }
+
+    /// The read half, for what the controller itself wants to look at (gate, sessions).
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+}

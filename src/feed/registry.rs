@@ -1,0 +1,263 @@
+//! The sessions of this process as others may see them.
+//!
+//! A session updates its own [`Entry`] with plain atomics; `sluice sessions`, the dry run of a switchover,
+//! KILL and the drain read it. Nothing here locks on the path of a statement.
+//!
+//! Never here: a session's protocol state, a decision what to do with a session.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sluice_routing::decide::Listener;
+use sluice_routing::topology::InstanceId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Client-visible connection ids have this bit set, so that a `KILL` can tell them from the thread ids of a
+/// server, which count up from 1.
+pub const CONNECTION_ID_BASE: u32 = 0x4000_0000;
+
+/// All sessions by connection id.
+#[derive(Debug, Default)]
+pub struct Registry {
+    sessions: Mutex<BTreeMap<u32, Arc<Entry>>>,
+    next_id: AtomicU32,
+    warmed: Notify,
+}
+
+/// What somebody else asks of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Order {
+    /// Nothing.
+    None = 0,
+    /// End the open transaction on the server; the client is told *rolled back* (1213). A session that holds
+    /// state that cannot move is closed as *not executed* (1053).
+    RollBack = 1,
+    /// Close as soon as no transaction is open (process shutdown).
+    CloseAtBoundary = 2,
+    /// Close now (KILL CONNECTION of a session without a backend connection; end of a grace period).
+    Close = 3,
+}
+
+/// One session as others see it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The connection id the client was greeted with.
+    pub id: u32,
+    /// Where the client connected from.
+    pub peer: SocketAddr,
+    /// The listener it came through.
+    pub listener: Listener,
+    /// When it connected.
+    pub connected_at: Instant,
+    user: OnceLock<Box<str>>,
+    transaction_since: AtomicU64,
+    pins: AtomicU32,
+    statements: AtomicU64,
+    backend: AtomicU64,
+    warm_generation: AtomicU64,
+    order: AtomicU8,
+    wake: Notify,
+}
+
+/// Server thread ids are 32 bits on the wire; the instance is kept above them, plus one so that 0 is none.
+const INSTANCE_SHIFT: u32 = 32;
+
+impl Entry {
+    fn millis_since_connect(&self) -> u64 {
+        u64::try_from(self.connected_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The account name the client logged in with; `None` before login.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(|user| &**user)
+    }
+
+    /// Records the account name, once, at login.
+    pub fn set_user(&self, user: &str) {
+        let _ = self.user.set(user.into());
+    }
+
+    /// Notes that a transaction is open (keeps the time of the first note) or that none is.
+    pub fn set_in_transaction(&self, open: bool) {
+        if !open {
+            self.transaction_since.store(0, Ordering::Relaxed);
+        } else if self.transaction_since.load(Ordering::Relaxed) == 0 {
+            self.transaction_since.store(self.millis_since_connect() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when a transaction has been open.
+    pub fn transaction_since(&self) -> Option<Instant> {
+        let at = self.transaction_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.connected_at + std::time::Duration::from_millis(at))
+    }
+
+    /// Records why the session can't move, as the bit set of `PinReason`s.
+    pub fn set_pins(&self, bits: u32) {
+        self.pins.store(bits, Ordering::Relaxed);
+    }
+
+    /// Why the session can't move, as the bit set of `PinReason`s; 0 when it can.
+    pub fn pins(&self) -> u32 {
+        self.pins.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more statement.
+    pub fn count_statement(&self) {
+        // Only the session's own task writes, so load and store suffice.
+        self.statements.store(self.statements.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Statements so far.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Records on which server thread the current or last statement runs; this is what a KILL is sent to.
+    pub fn set_backend(&self, backend: Option<(InstanceId, u32)>) {
+        let word = backend.map_or(0, |(instance, thread)| {
+            (u64::from(instance.0) + 1) << INSTANCE_SHIFT | u64::from(thread)
+        });
+        self.backend.store(word, Ordering::Release);
+    }
+
+    /// The server thread of the current or last statement.
+    pub fn backend(&self) -> Option<(InstanceId, u32)> {
+        let word = self.backend.load(Ordering::Acquire);
+        let instance = u16::try_from((word >> INSTANCE_SHIFT).checked_sub(1)?).ok()?;
+        let thread = u32::try_from(word & u64::from(u32::MAX)).ok()?;
+        Some((InstanceId(instance), thread))
+    }
+
+    /// The epoch of the last warm-up that this session has finished.
+    pub fn warm_generation(&self) -> u64 {
+        self.warm_generation.load(Ordering::Acquire)
+    }
+
+    /// Asks the session for something. A stronger order replaces a weaker one; it is never taken back.
+    pub fn order(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// What is asked of the session, taking back a [`Order::RollBack`], which is obeyed once.
+    pub fn take_order(&self) -> Order {
+        let (roll_back, none) = (Order::RollBack as u8, Order::None as u8);
+        if self.order.compare_exchange(roll_back, none, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            return Order::RollBack;
+        }
+        match self.order.load(Ordering::SeqCst) {
+            2 => Order::CloseAtBoundary,
+            3 => Order::Close,
+            _ => Order::None,
+        }
+    }
+
+    /// Waits until something is asked of the session.
+    pub async fn ordered(&self) {
+        self.wake.notified().await;
+    }
+}
+
+/// Takes the session out of the registry when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    entry: Arc<Entry>,
+    feed: Arc<super::Feed>,
+}
+
+impl Registration {
+    /// The entry of this session.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// Says that this session has done what it can for warm-up `generation`.
+    pub fn set_warmed(&self, generation: u64) {
+        self.entry.warm_generation.store(generation, Ordering::Release);
+        self.feed.registry.warmed.notify_one();
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.feed.registry.lock().remove(&self.entry.id);
+        self.feed.registry.warmed.notify_one();
+    }
+}
+
+impl Registry {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<Entry>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sessions at this moment.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The session with this connection id.
+    pub fn get(&self, id: u32) -> Option<Arc<Entry>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// All sessions, by connection id.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Waits until every session with a use for the primary has finished warm-up `generation`, or until
+    /// `deadline`; returns how many have not.
+    pub async fn warmed(&self, generation: u64, deadline: Instant) -> usize {
+        loop {
+            let cold = self
+                .lock()
+                .values()
+                .filter(|entry| entry.listener != Listener::Replica && entry.user().is_some())
+                .filter(|entry| entry.warm_generation() < generation)
+                .count();
+            if cold == 0 || tokio::time::timeout_at(deadline, self.warmed.notified()).await.is_err() {
+                return cold;
+            }
+        }
+    }
+}
+
+/// Registers a new session under a fresh connection id.
+pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -> Registration {
+    let registry = &feed.registry;
+    let mut sessions = registry.lock();
+    let id = loop {
+        let count = registry.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let id = CONNECTION_ID_BASE | (count & (CONNECTION_ID_BASE - 1));
+        if !sessions.contains_key(&id) {
+            break id;
+        }
+    };
+    let entry = Arc::new(Entry {
+        id,
+        peer,
+        listener,
+        connected_at: Instant::now(),
+        user: OnceLock::new(),
+        transaction_since: AtomicU64::new(0),
+        pins: AtomicU32::new(0),
+        statements: AtomicU64::new(0),
+        backend: AtomicU64::new(0),
+        warm_generation: AtomicU64::new(0),
+        order: AtomicU8::new(Order::None as u8),
+        wake: Notify::new(),
+    });
+    sessions.insert(id, Arc::clone(&entry));
+    drop(sessions);
+    Registration { entry, feed: Arc::clone(feed) }
+}
