@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_protocol::gtid::GtidSet;
 use uuid::Uuid;
 
 /// Index of an `[[instance]]` in the order of the configuration file.
@@ -97,6 +98,8 @@ pub struct Instance {
     pub reads: Reads,
     /// How far its applier is behind the primary; `None` while unknown and for the primary.
     pub lag: Option<Duration>,
+    /// `@@gtid_executed` as last observed; only ever behind the truth, never ahead of it.
+    pub executed: Arc<GtidSet>,
 }
 
 impl Instance {
@@ -111,6 +114,7 @@ impl Instance {
             version: None,
             reads: Reads::Stopped(ReadsStopped::NotYetChecked),
             lag: None,
+            executed: Arc::default(),
         }
     }
 }
