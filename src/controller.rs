@@ -3,3 +3,5 @@
 //! Never here: client bytes, a second opinion about who is the primary.
 
 pub mod api;
+pub mod grants;
+mod statements;

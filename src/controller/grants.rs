@@ -1,0 +1,123 @@
+//! The CREATE USER and GRANT statements of Sluice's own accounts: what `sluice grants` prints.
+//!
+//! Each privilege stands beside the reason for it. The test suite and the demo run with exactly these.
+//!
+//! Never here: ALL privileges, a privilege that nothing needs, a connection.
+
+use crate::config::{Account, Accounts};
+
+/// One of Sluice's own accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Observes and operates.
+    Control,
+    /// Used by replicas to follow their source.
+    Replication,
+    /// Used for CLONE.
+    Clone,
+}
+
+impl Which {
+    /// Every account, in the order in which it is printed.
+    pub const ALL: [Self; 3] = [Self::Control, Self::Replication, Self::Clone];
+}
+
+/// Server-wide privileges of the control account, each with its reason.
+const CONTROL: [(&str, &str); 9] = [
+    ("REPLICATION CLIENT", "SHOW REPLICA STATUS"),
+    ("REPLICATION_SLAVE_ADMIN", "START, STOP, CHANGE and RESET REPLICA"),
+    ("SYSTEM_VARIABLES_ADMIN", "super_read_only, semi-sync, sql_log_bin of its own session"),
+    ("CONNECTION_ADMIN", "KILL of what blocks a switchover; a login when max_connections is reached"),
+    ("SERVICE_CONNECTION_ADMIN", "the admin port"),
+    ("PROCESS", "who blocks a switchover, who holds the lock of another Sluice"),
+    ("XA_RECOVER_ADMIN", "XA RECOVER: prepared transactions must not be left behind"),
+    ("BACKUP_ADMIN", "donor of a CLONE"),
+    ("CLONE_ADMIN", "recipient of a CLONE"),
+];
+
+/// Privileges that `REPLICATION` and `CLONE` accounts need on `*.*`.
+const REPLICATION: &str = "REPLICATION SLAVE";
+const CLONE: &str = "BACKUP_ADMIN";
+
+/// The statements that make the account `which` (or all of them), in the order to run them on the primary.
+/// They contain the passwords in clear.
+pub fn statements(accounts: &Accounts, which: Option<Which>) -> Vec<String> {
+    Which::ALL
+        .into_iter()
+        .filter(|one| which.is_none_or(|wanted| wanted == *one))
+        .flat_map(|one| of_account(accounts, one))
+        .collect()
+}
+
+fn of_account(accounts: &Accounts, which: Which) -> Vec<String> {
+    match which {
+        Which::Control => control(&accounts.control),
+        Which::Replication => simple(&accounts.replication, REPLICATION),
+        // Without an account of its own, CLONE uses the control account, which has what it needs.
+        Which::Clone => accounts.clone.as_ref().map_or_else(Vec::new, |account| simple(account, CLONE)),
+    }
+}
+
+fn control(account: &Account) -> Vec<String> {
+    let name = quoted_name(account);
+    let everywhere: Vec<&str> = CONTROL.iter().map(|(privilege, _)| *privilege).collect();
+    vec![
+        create_user(account),
+        format!("GRANT {} ON *.* TO {name}", everywhere.join(", ")),
+        // Observation: replication state, open transactions, locks, sessions.
+        format!("GRANT SELECT ON performance_schema.* TO {name}"),
+        // TRUNCATE heals error 1129.
+        format!("GRANT DROP ON performance_schema.host_cache TO {name}"),
+        // The epoch row.
+        format!("GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON sluice.* TO {name}"),
+    ]
+}
+
+fn simple(account: &Account, privileges: &str) -> Vec<String> {
+    vec![create_user(account), format!("GRANT {privileges} ON *.* TO {}", quoted_name(account))]
+}
+
+fn create_user(account: &Account) -> String {
+    format!(
+        "CREATE USER IF NOT EXISTS {} IDENTIFIED BY {}",
+        quoted_name(account),
+        super::statements::quoted(&account.password.0)
+    )
+}
+
+fn quoted_name(account: &Account) -> String {
+    format!("{}@'%'", super::statements::quoted(&account.user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+    use zeroize::Zeroizing;
+
+    fn account(user: &str, password: &str) -> Account {
+        Account { user: user.into(), password: Secret(Zeroizing::new(password.into())) }
+    }
+
+    fn accounts() -> Accounts {
+        Accounts { control: account("sluice", "it's"), replication: account("repl", "r"), clone: None }
+    }
+
+    #[test]
+    fn all_accounts_are_printed_and_never_with_all_privileges() {
+        let all = statements(&accounts(), None);
+        assert_eq!(all.len(), 7);
+        assert!(all.iter().all(|statement| !statement.contains("GRANT ALL")));
+        assert!(all[0].starts_with("CREATE USER IF NOT EXISTS 'sluice'@'%' IDENTIFIED BY 'it''s'"));
+        assert!(all[6].starts_with("GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'"));
+    }
+
+    #[test]
+    fn one_account_can_be_asked_for() {
+        assert_eq!(statements(&accounts(), Some(Which::Replication)).len(), 2);
+        assert!(statements(&accounts(), Some(Which::Clone)).is_empty());
+        let own = Accounts { clone: Some(account("cloner", "c")), ..accounts() };
+        let all = statements(&own, Some(Which::Clone));
+        assert_eq!(all[1], "GRANT BACKUP_ADMIN ON *.* TO 'cloner'@'%'");
+    }
+}
