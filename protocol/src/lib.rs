@@ -8,14 +8,18 @@
 //!
 //! It must never open a socket, read a clock, start a task, panic on input, or know what a primary or a replica is.
 
+pub mod auth;
 pub mod capabilities;
+pub mod command;
 pub mod error_packet;
 pub mod gtid;
+pub mod handshake;
 pub mod packet;
 pub mod reader;
 pub mod writer;
 
 pub use capabilities::{Capabilities, StatusFlags};
+pub use command::Command;
 pub use error_packet::{ErrPacket, ErrorCode};
 pub use gtid::{Gtid, GtidError, GtidSet};
 pub use packet::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
