@@ -14,14 +14,23 @@ pub mod command;
 pub mod error_packet;
 pub mod gtid;
 pub mod handshake;
+pub mod ok_packet;
 pub mod packet;
 pub mod reader;
+pub mod response;
+pub mod trackers;
 pub mod writer;
 
 pub use capabilities::{Capabilities, StatusFlags};
 pub use command::Command;
 pub use error_packet::{ErrPacket, ErrorCode};
 pub use gtid::{Gtid, GtidError, GtidSet};
+pub use ok_packet::{EofPacket, OkKind, OkPacket, OkSummary};
 pub use packet::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
 pub use reader::{Malformed, Reader};
+pub use response::{
+    Advance, Answer, AnswerLimits, AnswerReader, Expect, LocalInfileRelay, ResponseError, ResponseEvent,
+    ResponseRelay,
+};
+pub use trackers::{SessionChanges, TrackerFilter, TransactionState};
 pub use writer::WireAppend;

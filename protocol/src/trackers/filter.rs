@@ -1,0 +1,127 @@
+//! Which trackers a client is to see. A value only; never changes a packet itself.
+
+use std::sync::Arc;
+
+use super::Tracker;
+
+/// Variables that `session_track_system_variables` names by default.
+const DEFAULT_VARIABLES: [&[u8]; 5] = [
+    b"time_zone",
+    b"autocommit",
+    b"character_set_client",
+    b"character_set_results",
+    b"character_set_connection",
+];
+
+/// Which system variables a client is told about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VariableFilter {
+    /// Those of the server's default setting.
+    ServerDefaults,
+    /// Every one.
+    All,
+    /// These, in lower case.
+    Named(Arc<[Box<[u8]>]>),
+}
+
+impl VariableFilter {
+    fn passes(&self, name: &[u8]) -> bool {
+        match self {
+            Self::ServerDefaults => DEFAULT_VARIABLES.iter().any(|v| v.eq_ignore_ascii_case(name)),
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|v| v.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// The trackers that the client itself asked for. What this project switched on for itself on a backend connection
+/// stops here. Applies only to clients with `SESSION_TRACK`; others are told nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerFilter {
+    /// One bit per kind, by its number.
+    kinds: u8,
+    variables: VariableFilter,
+}
+
+impl TrackerFilter {
+    /// Kind number of a system variable.
+    pub const SYSTEM_VARIABLE: u8 = 0;
+    /// Kind number of the schema.
+    pub const SCHEMA: u8 = 1;
+    /// Kind number of the state change mark.
+    pub const STATE_CHANGE: u8 = 2;
+    /// Kind number of GTIDs.
+    pub const GTIDS: u8 = 3;
+    /// Kind number of the transaction characteristics.
+    pub const TRANSACTION_CHARACTERISTICS: u8 = 4;
+    /// Kind number of the transaction state.
+    pub const TRANSACTION_STATE: u8 = 5;
+
+    /// What a server with default settings tells: schema and five variables.
+    #[must_use]
+    pub const fn server_defaults() -> Self {
+        Self {
+            kinds: 1 << Self::SYSTEM_VARIABLE | 1 << Self::SCHEMA,
+            variables: VariableFilter::ServerDefaults,
+        }
+    }
+
+    /// Everything passes, also kinds not known here.
+    #[must_use]
+    pub const fn everything() -> Self {
+        Self { kinds: u8::MAX, variables: VariableFilter::All }
+    }
+
+    /// Nothing passes.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { kinds: 0, variables: VariableFilter::ServerDefaults }
+    }
+
+    /// The same, with this kind passing.
+    #[must_use]
+    pub fn with(mut self, kind: u8) -> Self {
+        self.kinds |= Self::bit(kind);
+        self
+    }
+
+    /// The same, with this kind stopped.
+    #[must_use]
+    pub fn without(mut self, kind: u8) -> Self {
+        self.kinds &= !Self::bit(kind);
+        self
+    }
+
+    /// The same, with these variables passing.
+    #[must_use]
+    pub fn with_variables(mut self, variables: VariableFilter) -> Self {
+        self.variables = variables;
+        self.with(Self::SYSTEM_VARIABLE)
+    }
+
+    /// Whether the client is to see this change.
+    #[must_use]
+    pub fn passes(&self, tracker: &Tracker<'_>) -> bool {
+        let variable_passes = match tracker {
+            Tracker::SystemVariable { name, .. } => self.variables.passes(name),
+            Tracker::Schema(_)
+            | Tracker::StateChange(_)
+            | Tracker::Gtids(_)
+            | Tracker::TransactionCharacteristics(_)
+            | Tracker::TransactionState(_)
+            | Tracker::Unknown { .. } => true,
+        };
+        variable_passes && self.kinds & Self::bit(tracker.kind()) != 0
+    }
+
+    /// Kinds from 7 on share the last bit, which only [`Self::everything`] sets unasked.
+    const fn bit(kind: u8) -> u8 {
+        1 << if kind < 7 { kind } else { 7 }
+    }
+}
+
+impl Default for TrackerFilter {
+    fn default() -> Self {
+        Self::server_defaults()
+    }
+}
