@@ -12,6 +12,7 @@ pub mod auth;
 pub mod capabilities;
 pub mod command;
 pub mod error_packet;
+pub mod fuzz;
 pub mod gtid;
 pub mod handshake;
 pub mod ok_packet;
