@@ -5,4 +5,19 @@
 //! This room must never do I/O, read a clock (time is an argument) or know about connections.
 
 pub mod decide;
+pub mod effects;
+pub mod functions;
+pub mod intent;
+pub mod lexer;
+pub mod pin;
+pub mod session_facts;
 pub mod topology;
+pub mod variables;
+
+pub use decide::{Fallback, Freshness, Listener, Route, Situation, decide, passes_gate};
+pub use effects::{Effect, Effects};
+pub use intent::{Intent, Statement, classify};
+pub use lexer::LexMode;
+pub use pin::PinReason;
+pub use session_facts::{Outcome, SessionFacts};
+pub use topology::{Instance, InstanceId, Reads, ReadsStopped, Topology};

@@ -1,0 +1,166 @@
+//! Hands out the tokens of one statement after the other and lets nothing pass unseen by [`Features`].
+//!
+//! This file must never skip a token silently.
+
+use super::Features;
+use crate::lexer::{LexMode, Lexer, Oddity, Span, Token, TokenKind, Word};
+
+/// A lexer with one token of look-ahead that stops at `;`.
+pub(super) struct Reader<'a> {
+    text: &'a [u8],
+    mode: LexMode,
+    lexer: Lexer<'a>,
+    ahead: Option<Token>,
+    features: Features,
+    part: Span,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a [u8], mode: LexMode) -> Self {
+        let mut lexer = Lexer::new(text, mode);
+        let ahead = lexer.next();
+        Self { text, mode, lexer, ahead, features: Features::default(), part: Span::default() }
+    }
+
+    /// Moves to the first token of the next statement.
+    pub(super) fn begin_part(&mut self) -> Option<Token> {
+        while self.ahead.is_some_and(|token| token.kind == TokenKind::Semicolon) {
+            self.ahead = self.lexer.next();
+        }
+        self.features = Features::default();
+        let first = self.ahead?;
+        self.part = first.span;
+        self.next()
+    }
+
+    /// The next token of this statement.
+    pub(super) fn next(&mut self) -> Option<Token> {
+        let token = self.peek()?;
+        self.part.end = token.span.end;
+        self.ahead = self.lexer.next();
+        let next = self.ahead.map(|token| token.kind);
+        self.features.see(token, self.lexer.bytes(token.span), next);
+        Some(token)
+    }
+
+    /// The token that [`Self::next`] will give.
+    pub(super) fn peek(&self) -> Option<Token> {
+        self.ahead.filter(|token| token.kind != TokenKind::Semicolon)
+    }
+
+    /// The keyword that comes next, if one does.
+    pub(super) fn peek_word(&self) -> Option<Word> {
+        match self.peek()?.kind {
+            TokenKind::Word(word) => Some(word),
+            TokenKind::Quoted
+            | TokenKind::Text
+            | TokenKind::Number
+            | TokenKind::UserVariable
+            | TokenKind::SystemVariable
+            | TokenKind::Assign
+            | TokenKind::Placeholder
+            | TokenKind::Semicolon
+            | TokenKind::Punctuation(_)
+            | TokenKind::Broken => None,
+        }
+    }
+
+    /// Takes the next token if it is this keyword.
+    pub(super) fn take(&mut self, word: Word) -> bool {
+        let found = self.peek_word() == Some(word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    /// Takes the next token if it is one of these keywords, and tells which.
+    pub(super) fn take_any(&mut self, words: &[Word]) -> Option<Word> {
+        let word = self.peek_word().filter(|word| words.contains(word))?;
+        self.next();
+        Some(word)
+    }
+
+    /// Whether the next token is this byte.
+    pub(super) fn peek_is(&self, byte: u8) -> bool {
+        self.peek().is_some_and(|token| token.kind == TokenKind::Punctuation(byte))
+    }
+
+    /// Takes the next token if it is this byte.
+    pub(super) fn take_byte(&mut self, byte: u8) -> bool {
+        let found = self.peek_is(byte);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    /// Takes an identifier and gives its text without backticks; `None` if there is none, or if it has
+    /// characters that would make texts hard to compare.
+    pub(super) fn take_name(&mut self) -> Option<&'a [u8]> {
+        let token = self.peek()?;
+        let bytes = self.lexer.bytes(token.span);
+        let name = match token.kind {
+            TokenKind::Word(_) => bytes,
+            TokenKind::Quoted => bytes.get(1..bytes.len().saturating_sub(1))?,
+            TokenKind::Text
+            | TokenKind::Number
+            | TokenKind::UserVariable
+            | TokenKind::SystemVariable
+            | TokenKind::Assign
+            | TokenKind::Placeholder
+            | TokenKind::Semicolon
+            | TokenKind::Punctuation(_)
+            | TokenKind::Broken => return None,
+        };
+        self.next();
+        (!name.iter().any(|byte| matches!(byte, b'`' | b'"' | b'.'))).then_some(name)
+    }
+
+    /// Takes everything up to the end of the statement.
+    pub(super) fn skip_part(&mut self) {
+        while self.next().is_some() {}
+    }
+
+    pub(super) fn features(&self) -> Features {
+        self.features
+    }
+
+    /// The name that comes next and the `(` behind it begin a list of columns, not a call.
+    pub(super) fn expect_columns(&mut self) {
+        self.features.expect_columns();
+    }
+
+    /// Takes `=` or `:=` of a SET.
+    pub(super) fn take_assignment(&mut self) -> bool {
+        let Some(token) = self.peek() else { return false };
+        let found = matches!(token.kind, TokenKind::Assign | TokenKind::Punctuation(b'='));
+        if found {
+            self.features.expect_assignment();
+            self.next();
+        }
+        found
+    }
+
+    pub(super) fn bytes(&self, span: Span) -> &'a [u8] {
+        self.lexer.bytes(span)
+    }
+
+    /// The text of the current statement up to the last token taken.
+    pub(super) fn part(&self) -> Span {
+        self.part
+    }
+
+    /// A fresh lexer over the current statement; its spans count from the start of the statement.
+    pub(super) fn again(&self) -> Lexer<'a> {
+        Lexer::new(self.text.get(self.part.start..self.part.end).unwrap_or_default(), self.mode)
+    }
+
+    pub(super) fn oddity(&self) -> Option<Oddity> {
+        self.lexer.oddity()
+    }
+
+    pub(super) fn wants_primary(&self) -> bool {
+        self.lexer.wants_primary()
+    }
+}

@@ -1,0 +1,109 @@
+//! White space and comments, executable ones included.
+//!
+//! This file must never treat the content of an executable comment as blank.
+
+use super::bytes::{self, Class};
+use super::{Lexer, Oddity};
+
+/// The newest version whose conditional comments every supported server executes (8.0.17).
+const EXECUTED_BY_ALL: u32 = 80_017;
+
+/// How much of a comment is searched for a wish about routing; longer comments say it at the start.
+const HINT_LIMIT: usize = 256;
+
+impl Lexer<'_> {
+    /// Moves to the first byte of the next token.
+    pub(super) fn skip_gaps(&mut self) {
+        while let Some(byte) = self.peek(0) {
+            match byte {
+                _ if bytes::class(byte) == Class::Space => self.at += 1,
+                b'#' => self.skip_line(1),
+                b'-' if self.peek(1) == Some(b'-') && self.peek(2).is_none_or(after_dashes) => {
+                    self.skip_line(2);
+                }
+                b'/' if self.peek(1) == Some(b'*') => self.skip_block(),
+                b'*' if self.in_executable && self.peek(1) == Some(b'/') => {
+                    self.at += 2;
+                    self.in_executable = false;
+                }
+                _ => return,
+            }
+        }
+        if self.in_executable {
+            self.note(Oddity::Unterminated);
+        }
+    }
+
+    fn skip_line(&mut self, marker: usize) {
+        let rest = self.rest();
+        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        if line.contains(&0) {
+            // The server ends the comment there.
+            self.note(Oddity::NulByte);
+        }
+        self.read_hint(line.get(marker..).unwrap_or_default());
+        self.at = (self.at + line.len() + 1).min(self.text.len());
+    }
+
+    fn skip_block(&mut self) {
+        self.at += 2;
+        match self.peek(0) {
+            Some(b'!') => return self.enter_executable(),
+            Some(b'M' | b'm') if self.peek(1) == Some(b'!') => self.note(Oddity::VersionComment),
+            Some(_) | None => {}
+        }
+        let rest = self.rest();
+        if let Some(end) = rest.windows(2).position(|pair| pair == b"*/") {
+            let comment = rest.get(..end).unwrap_or_default();
+            if comment.first() == Some(&b'+') && hides_quotes(comment) {
+                self.note(Oddity::QuoteInHint);
+            }
+            self.read_hint(comment);
+            self.at += end + 2;
+        } else {
+            self.at = self.text.len();
+            self.note(Oddity::Unterminated);
+        }
+    }
+
+    fn enter_executable(&mut self) {
+        self.at += 1;
+        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if self.in_executable {
+            // Nested: the first end closes both.
+            self.note(Oddity::VersionComment);
+        }
+        if digits > 0 {
+            let version =
+                self.rest().iter().take(digits.min(9)).fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
+            // Five digits are read the same by all; six only by newer servers.
+            if digits != 5 || version > EXECUTED_BY_ALL {
+                self.note(Oddity::VersionComment);
+            }
+            self.at += digits;
+        }
+        self.in_executable = true;
+    }
+
+    /// Comments may only strengthen: ask for the primary.
+    fn read_hint(&mut self, comment: &[u8]) {
+        const WISHES: [&[u8]; 4] =
+            [b"sluice:route=primary", b"maxscale route to master", b"force_master", b"force_primary"];
+        let comment = comment.get(..HINT_LIMIT).unwrap_or(comment);
+        let asks = |wish: &[u8]| comment.windows(wish.len()).any(|part| part.eq_ignore_ascii_case(wish));
+        if WISHES.into_iter().any(asks) {
+            self.routed_to_primary = true;
+        }
+    }
+}
+
+/// Whether an optimizer hint has quotes, in which a `*/` would not end it.
+fn hides_quotes(hint: &[u8]) -> bool {
+    let backticks = hint.iter().filter(|&&byte| byte == b'`').count();
+    backticks % 2 == 1 || hint.iter().any(|byte| matches!(byte, b'\'' | b'"'))
+}
+
+/// What must follow `--` to make it a comment: white space or a control character.
+fn after_dashes(byte: u8) -> bool {
+    byte == b' ' || byte.is_ascii_control()
+}
