@@ -116,7 +116,7 @@ pub fn fuzz_execute(data: &[u8]) {
     let payload = reader.rest();
     let Ok(view) = ExecuteView::parse(payload, parameters, caps) else { return };
     for target in all {
-        match view.rebuild(9, None, target, parameters) {
+        match view.rebuild(9, None, target) {
             Ok(rebuilt) => {
                 assert!(rebuilt.head.len() <= payload.len() * 2 + 16);
                 let values = payload.get(rebuilt.values_at..).unwrap_or_default();

@@ -9,6 +9,7 @@
 
 use std::sync::LazyLock;
 
+use proptest::prelude::*;
 use sluice_protocol::auth::server::FAST_OK;
 use sluice_protocol::auth::{
     AuthError, AuthPlugin, ChannelSecurity, ClientAuth, ClientAuthError, ClientStep, FullStep, KeyPair,
@@ -17,8 +18,8 @@ use sluice_protocol::auth::{
 use sluice_protocol::command::ChangeUser;
 use sluice_protocol::handshake::client::change_user;
 use sluice_protocol::handshake::{
-    ClientLogin, ExpectGreeting, ExpectLogin, FirstResponse, Greeting, HandshakeError, LoginRequest,
-    attributes,
+    ClientLogin, ExpectGreeting, ExpectLogin, FirstResponse, Greeting, HandshakeError, HandshakeResponse,
+    LoginRequest, attributes,
 };
 use sluice_protocol::{
     Capabilities, ErrPacket, ErrorCode, Malformed, PayloadAssembler, StatusFlags, frame_payload,
@@ -84,7 +85,7 @@ fn prove(
             wire.push(payload.to_vec());
             (payload.to_vec(), next)
         }
-        other => panic!("{other:?}"),
+        other @ (ClientStep::Wait(_) | ClientStep::Done(_) | ClientStep::Refused(_)) => panic!("{other:?}"),
     };
     let attempt = match begun {
         ServerAuth::Attempt(attempt) => attempt,
@@ -388,4 +389,67 @@ fn an_error_instead_of_the_greeting_is_the_servers_own_word() {
     }
     let old = HandshakeError::ProtocolVersion(9);
     assert_eq!(ExpectGreeting.on(b"\x093.23\0", PLAIN).unwrap_err(), old);
+}
+
+fn bytes_without_zero() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(1..=u8::MAX, 0..40)
+}
+
+proptest! {
+    #[test]
+    fn a_greeting_reads_back(
+        version in bytes_without_zero(), id: u32, seed: u8, caps: u32, collation: u8, status: u16,
+        plugin in bytes_without_zero(),
+    ) {
+        let greeting = Greeting {
+            server_version: version,
+            connection_id: id,
+            nonce: nonce(seed),
+            capabilities: Capabilities::from_bits(caps) | Greeting::REQUIRED,
+            collation,
+            status: StatusFlags::from_bits(status),
+            plugin: AuthPlugin::from_name(&plugin),
+        };
+        prop_assert_eq!(Greeting::parse(&greeting.encode()), Ok(greeting));
+    }
+
+    #[test]
+    fn a_login_reads_back_in_every_layout(
+        caps: u32, offered: u32, user in bytes_without_zero(), data in proptest::collection::vec(any::<u8>(), 0..255),
+        database in bytes_without_zero(), plugin in bytes_without_zero(), attributes: Vec<u8>, level: u8,
+    ) {
+        let fixed = Capabilities::PROTOCOL_41 | Capabilities::SECURE_CONNECTION;
+        let offered = Capabilities::from_bits(offered) | fixed;
+        let caps = Capabilities::from_bits(caps) & offered | fixed;
+        let has = |flag| caps.contains(flag);
+        let login = HandshakeResponse {
+            capabilities: caps,
+            max_packet: 1 << 24,
+            collation: 255,
+            user,
+            auth_response: data.into(),
+            database: Some(database).filter(|name| has(Capabilities::CONNECT_WITH_DB) && !name.is_empty()),
+            plugin: has(Capabilities::PLUGIN_AUTH).then(|| AuthPlugin::from_name(&plugin)),
+            attributes: if has(Capabilities::CONNECT_ATTRS) { attributes } else { Vec::new() },
+            zstd_level: has(Capabilities::ZSTD_COMPRESSION).then_some(level),
+        };
+        let read = HandshakeResponse::parse(&login.encode(), offered);
+        prop_assert_eq!(read, Ok(login));
+    }
+
+    #[test]
+    fn a_change_of_user_reads_back(
+        user in bytes_without_zero(), database in bytes_without_zero(), collation: u16, plugin in bytes_without_zero(),
+        attributes: Vec<u8>, data in proptest::collection::vec(any::<u8>(), 0..255),
+    ) {
+        let change = ChangeUser {
+            user,
+            database: Some(database).filter(|name| !name.is_empty()),
+            collation: Some(collation),
+            plugin: Some(AuthPlugin::from_name(&plugin)),
+            attributes,
+        };
+        let caps = Greeting::REQUIRED | Capabilities::CONNECT_ATTRS;
+        prop_assert_eq!(ChangeUser::parse(&change.encode(&data, caps), caps), Ok(change));
+    }
 }

@@ -105,7 +105,9 @@ pub struct ExecuteView<'a> {
     pub flags: u8,
     /// Always 1; kept as sent.
     pub iterations: u32,
-    /// Parameters, attributes included.
+    /// Parameters the statement has.
+    pub placeholders: u16,
+    /// Parameters that are sent: placeholders, then attributes.
     pub parameters: u16,
     /// One bit for each parameter that is NULL.
     pub nulls: &'a [u8],
@@ -125,22 +127,23 @@ pub struct RebuiltHead {
 }
 
 impl<'a> ExecuteView<'a> {
-    /// Takes a payload (command byte included) apart. `parameters` is what the server said at COM_STMT_PREPARE, `caps`
+    /// Takes a payload (command byte included) apart. `placeholders` is the number of parameters
+    /// that the server said at COM_STMT_PREPARE, `caps`
     /// are those agreed with the sender. The beginning of a long payload is enough if it reaches the values.
     ///
     /// # Errors
     /// [`Malformed`] if a field is missing or there are fewer parameters than the statement has.
-    pub fn parse(payload: &'a [u8], parameters: u16, caps: Capabilities) -> Result<Self, Malformed> {
+    pub fn parse(payload: &'a [u8], placeholders: u16, caps: Capabilities) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);
         if reader.u8()? != byte::STMT_EXECUTE {
             return Err(Malformed::Invalid("command"));
         }
         let (statement, flags, iterations) = (reader.u32()?, reader.u8()?, reader.u32()?);
         let named = caps.contains(Capabilities::QUERY_ATTRIBUTES);
-        let mut count = parameters;
-        if named && (parameters > 0 || flags & PARAMETER_COUNT_AVAILABLE != 0) {
+        let mut count = placeholders;
+        if named && (placeholders > 0 || flags & PARAMETER_COUNT_AVAILABLE != 0) {
             let given = reader.lenenc_int()?;
-            if given > MAX_PARAMETERS || given < u64::from(parameters) {
+            if given > MAX_PARAMETERS || given < u64::from(placeholders) {
                 return Err(Malformed::Invalid("number of parameters"));
             }
             count = u16::try_from(given).unwrap_or(u16::MAX);
@@ -149,6 +152,7 @@ impl<'a> ExecuteView<'a> {
             statement,
             flags,
             iterations,
+            placeholders,
             parameters: count,
             nulls: &[],
             types: None,
@@ -181,10 +185,9 @@ impl<'a> ExecuteView<'a> {
         statement: u32,
         remembered: Option<&BoundTypes>,
         target: Capabilities,
-        parameters: u16,
     ) -> Result<RebuiltHead, ExecuteError> {
         let named = target.contains(Capabilities::QUERY_ATTRIBUTES);
-        if !named && self.parameters > parameters {
+        if !named && self.parameters > self.placeholders {
             return Err(ExecuteError::Attributes);
         }
         let mut head = Vec::with_capacity(16 + self.nulls.len() + 2 * usize::from(self.parameters));
@@ -273,13 +276,13 @@ mod tests {
         let types = first.types.unwrap().to_bound();
         assert_eq!((types.count(), types.footprint()), (2, 4));
         let view = ExecuteView::parse(&second, 2, PLAIN).unwrap();
-        assert_eq!(view.rebuild(5, None, PLAIN, 2), Err(ExecuteError::TypesUnknown(2)));
-        let rebuilt = view.rebuild(5, Some(&types), PLAIN, 2).unwrap();
+        assert_eq!(view.rebuild(5, None, PLAIN), Err(ExecuteError::TypesUnknown(2)));
+        let rebuilt = view.rebuild(5, Some(&types), PLAIN).unwrap();
         let mut expected = execution(PLAIN, Some(&[8, 253]), 2, b"second values");
         replace_statement(&mut expected, 5).unwrap();
         assert_eq!([&rebuilt.head[..], &second[rebuilt.values_at..]].concat(), expected);
         let fewer = BoundTypes { count: 1, layout: Layout::Plain, raw: [8, 0].into() };
-        assert_eq!(view.rebuild(5, Some(&fewer), PLAIN, 2), Err(ExecuteError::TypesUnknown(2)));
+        assert_eq!(view.rebuild(5, Some(&fewer), PLAIN), Err(ExecuteError::TypesUnknown(2)));
     }
 
     #[test]
@@ -287,8 +290,8 @@ mod tests {
         let payload = execution(NAMED, Some(&[8, 254]), 2, b"values");
         let view = ExecuteView::parse(&payload, 1, NAMED).unwrap();
         assert_eq!(view.parameters, 2);
-        assert_eq!(view.rebuild(1, None, PLAIN, 1), Err(ExecuteError::Attributes));
-        assert!(view.rebuild(1, None, NAMED, 1).is_ok());
+        assert_eq!(view.rebuild(1, None, PLAIN), Err(ExecuteError::Attributes));
+        assert!(view.rebuild(1, None, NAMED).is_ok());
         assert!(ExecuteView::parse(&payload, 3, NAMED).is_err());
     }
 
@@ -312,12 +315,12 @@ mod tests {
             let count = u16::try_from(kinds.len()).unwrap();
             let mut payload = execution(caps, Some(&kinds), kinds.len(), &values);
             let view = ExecuteView::parse(&payload, count, caps).unwrap();
-            let rebuilt = view.rebuild(77, None, caps, count).unwrap();
+            let rebuilt = view.rebuild(77, None, caps).unwrap();
             let whole = [&rebuilt.head[..], &payload[rebuilt.values_at..]].concat();
             replace_statement(&mut payload, 77).unwrap();
             prop_assert_eq!(&whole, &payload);
             let other = if named { PLAIN } else { NAMED };
-            let there = ExecuteView::parse(&whole, count, caps).unwrap().rebuild(9, None, other, count).unwrap();
+            let there = ExecuteView::parse(&whole, count, caps).unwrap().rebuild(9, None, other).unwrap();
             let there = [&there.head[..], &whole[there.values_at..]].concat();
             let expected = execution(other, Some(&kinds), kinds.len(), &values);
             prop_assert_eq!(there, expected);

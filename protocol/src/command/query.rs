@@ -3,7 +3,7 @@
 //! The text itself is opaque here; it is read by the routing lexer.
 
 use super::byte;
-use crate::{Capabilities, Malformed, Reader, WireAppend};
+use crate::{Capabilities, Malformed, Reader};
 
 /// Attributes of one statement at most; MySQL has the same limit for parameters.
 const MAX_ATTRIBUTES: u64 = 65_535;
@@ -116,33 +116,32 @@ fn skip_value(reader: &mut Reader<'_>, kind: u16) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// COM_QUERY with text attributes, for tests and tools; `caps` must hold `QUERY_ATTRIBUTES`.
-#[must_use]
-pub fn with_attributes(text: &[u8], attributes: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let mut out = vec![byte::QUERY];
-    out.push_lenenc_int(attributes.len() as u64);
-    out.push_u8(1);
-    if !attributes.is_empty() {
-        out.push_zeros(attributes.len().div_ceil(8));
-        out.push_u8(1);
-        for (name, _) in attributes {
-            out.push_u16(254);
-            out.push_lenenc_bytes(name);
-        }
-        for (_, value) in attributes {
-            out.push_lenenc_bytes(value);
-        }
-    }
-    out.push_bytes(text);
-    out
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 mod tests {
     use super::*;
+    use crate::WireAppend;
 
     const ATTRIBUTES: Capabilities = Capabilities::QUERY_ATTRIBUTES;
+
+    fn with_attributes(text: &[u8], attributes: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut out = vec![byte::QUERY];
+        out.push_lenenc_int(attributes.len() as u64);
+        out.push_u8(1);
+        if !attributes.is_empty() {
+            out.push_zeros(attributes.len().div_ceil(8));
+            out.push_u8(1);
+            for (name, _) in attributes {
+                out.push_u16(254);
+                out.push_lenenc_bytes(name);
+            }
+            for (_, value) in attributes {
+                out.push_lenenc_bytes(value);
+            }
+        }
+        out.push_bytes(text);
+        out
+    }
 
     #[test]
     fn text_is_found_behind_attributes_of_every_kind() {

@@ -156,7 +156,7 @@ impl HandshakeResponse {
         out
     }
 
-    /// Whether this payload of a client is the short form. `None` if it is too short for either.
+    /// Whether this payload of a client is the short form, by its length; a login is always longer.
     #[must_use]
     pub fn is_tls_request(payload: &[u8]) -> bool {
         payload.len() == TLS_REQUEST_LEN
