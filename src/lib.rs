@@ -1,5 +1,7 @@
 //! Sluice: a MySQL-protocol-aware routing proxy with the failover controller inside.
 
+pub mod backend;
 pub mod config;
 pub mod controller;
 pub mod feed;
+pub mod session;

@@ -1,0 +1,16 @@
+//! Connections to instances: the byte stream, TLS, login, the first statement, and the limits.
+//!
+//! [`dial::Dialer`] is the only way to a new connection: one deadline over everything from the name to the
+//! first answer, one permit per connection. Names are resolved at each dial.
+//!
+//! Never here: SQL semantics, a decision which instance to use, an answer to a client.
+
+pub mod dial;
+pub mod login;
+pub mod secret;
+pub mod stream;
+
+pub use dial::{BackendConnection, DialError, Dialer, Phase, Target};
+pub use login::BackendLogin;
+pub use secret::Secret;
+pub use stream::{Idle, PacketStream, ReadError, Stream};

@@ -1,0 +1,335 @@
+//! The byte stream of a connection, to a client as well as to an instance, and its read buffer.
+//!
+//! During a login packets are read one by one and never a byte too many, so that what follows a TLS request
+//! belongs to TLS. Afterwards the relay works on the buffer itself.
+//!
+//! Never here: what a packet means, a deadline (the caller has one), a decision to reconnect.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use sluice_protocol::packet::HEADER_LEN;
+use sluice_protocol::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// Room made in the read buffer for one read. Two of MySQL's default network buffers: large results are
+/// read in few calls, and a small one costs no more than it needs.
+const READ_CHUNK: usize = 32 * 1024;
+/// A read buffer grown beyond this is given back as soon as it is empty.
+const KEPT_BUFFER: usize = 2 * READ_CHUNK;
+/// Idle time before the kernel asks whether the peer is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Questions without an answer before the connection is given up.
+const KEEPALIVE_RETRIES: u32 = 3;
+/// How long sent bytes may stay unacknowledged. Without it a peer that lost its power keeps a connection
+/// busy for a quarter of an hour.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A TCP connection, with or without TLS on it.
+#[derive(Debug)]
+pub enum Stream {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// TLS over TCP, either side of it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Takes over a connected socket and sets what every connection of ours has: no delay, keepalive, a
+    /// limit for unacknowledged bytes. A socket that refuses an option is used without it.
+    #[must_use]
+    pub fn from_tcp(tcp: TcpStream) -> Self {
+        let socket = socket2::SockRef::from(&tcp);
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_RETRIES);
+        let options = [
+            tcp.set_nodelay(true),
+            socket.set_tcp_keepalive(&keepalive),
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT)),
+        ];
+        for error in options.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "socket option not set");
+        }
+        Self::Tcp(tcp)
+    }
+
+    /// Whether the bytes are encrypted on the wire.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Waits until a read would not wait. Bytes that TLS has decrypted already are not seen: for TLS this
+    /// returns at once.
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => std::future::poll_fn(|cx| tcp.poll_read_ready(cx)).await,
+            Self::Tls(_) => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Why no packet could be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The peer closed between two packets.
+    #[error("the connection was closed")]
+    Closed,
+    /// The peer closed within a packet.
+    #[error("the connection was closed within a packet")]
+    Cut,
+    /// What came is no packet, or too large a one.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What an idle connection has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Nothing: it can be used.
+    Quiet,
+    /// Bytes nobody asked for, in the buffer or before it (such as error 4031, then the end).
+    Unread,
+    /// The peer has closed it, or it failed.
+    Closed,
+}
+
+/// A stream with its read buffer and the number of the next packet.
+#[derive(Debug)]
+pub struct PacketStream {
+    stream: Stream,
+    input: BytesMut,
+    sequence: u8,
+}
+
+impl PacketStream {
+    /// Nothing read yet, next packet number 0.
+    #[must_use]
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, input: BytesMut::new(), sequence: 0 }
+    }
+
+    /// The stream below, for its properties.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The stream below, for a TLS upgrade. `Err` gives everything back if bytes have been read ahead: they
+    /// would be lost, or worse, be taken for encrypted ones.
+    pub fn into_stream(self) -> Result<(Stream, u8), Box<Self>> {
+        if self.input.is_empty() { Ok((self.stream, self.sequence)) } else { Err(Box::new(self)) }
+    }
+
+    /// A stream in the middle of an exchange: the next packet written has number `sequence`.
+    #[must_use]
+    pub fn resume(stream: Stream, sequence: u8) -> Self {
+        Self { stream, input: BytesMut::new(), sequence }
+    }
+
+    /// The number the next written packet gets.
+    #[must_use]
+    pub fn sequence(&self) -> u8 {
+        self.sequence
+    }
+
+    /// Sets the number the next written packet gets; 0 begins a command.
+    pub fn set_sequence(&mut self, sequence: u8) {
+        self.sequence = sequence;
+    }
+
+    /// Reads one whole packet of at most `limit` bytes of payload, and not a byte more from the stream. For
+    /// logins and small answers; not safe to cancel.
+    pub async fn read_packet(&mut self, limit: usize) -> Result<Packet, ReadError> {
+        let mut assembler = PayloadAssembler::new(limit);
+        loop {
+            let first = assembler.is_idle();
+            let header = match self.want(HEADER_LEN).await {
+                Err(ReadError::Cut) if first && self.input.is_empty() => return Err(ReadError::Closed),
+                arrived => arrived.map(|()| Header::parse(&self.input))?,
+            };
+            if let Some(packet) = self.feed(&mut assembler, HEADER_LEN)? {
+                return Ok(packet);
+            }
+            let length = header.map_or(0, |header| header.length as usize);
+            self.want(length).await?;
+            if let Some(packet) = self.feed(&mut assembler, length)? {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// Reads until `count` bytes are in the buffer and no further. Memory grows with what really arrives.
+    async fn want(&mut self, count: usize) -> Result<(), ReadError> {
+        while let Some(missing) = count.checked_sub(self.input.len()).filter(|missing| *missing > 0) {
+            let part = missing.min(READ_CHUNK);
+            self.input.reserve(part);
+            if (&mut self.stream).take(part as u64).read_buf(&mut self.input).await? == 0 {
+                return Err(ReadError::Cut);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the first `count` bytes of the buffer to `assembler`.
+    fn feed(
+        &mut self,
+        assembler: &mut PayloadAssembler,
+        count: usize,
+    ) -> Result<Option<Packet>, PacketError> {
+        let bytes = self.take(count);
+        let packet = assembler.feed(&mut &bytes[..])?;
+        if let Some(packet) = &packet {
+            self.sequence = packet.next_sequence;
+        }
+        Ok(packet)
+    }
+
+    /// Writes `payload` as one packet with the number that is due, and flushes.
+    pub async fn write_packet(&mut self, payload: &[u8]) -> io::Result<()> {
+        let mut framed = BytesMut::with_capacity(payload.len() + HEADER_LEN);
+        frame_payload(&mut framed, &mut self.sequence, payload);
+        self.write_all(&framed).await?;
+        self.flush().await
+    }
+
+    /// What has been read and not consumed.
+    #[must_use]
+    pub fn buffer(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Drops `count` bytes (at most all) off the front of the buffer.
+    pub fn consume(&mut self, count: usize) {
+        self.input.advance(count.min(self.input.len()));
+    }
+
+    /// Takes `count` bytes (at most all) off the front of the buffer, without copying.
+    pub fn take(&mut self, count: usize) -> BytesMut {
+        self.input.split_to(count.min(self.input.len()))
+    }
+
+    /// Reads more bytes behind those in the buffer; returns how many, 0 at the end of the stream. Memory is
+    /// taken only when bytes are there. Safe to cancel.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        self.stream.readable().await?;
+        self.input.reserve(READ_CHUNK);
+        self.stream.read_buf(&mut self.input).await
+    }
+
+    /// Writes all of `bytes`; with TLS they may stay buffered until [`Self::flush`].
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Brings everything written to the kernel.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush().await
+    }
+
+    /// Ends the sending side, with TLS's goodbye where there is TLS.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
+    /// Gives a read buffer that has grown back if it is empty; `fill` takes a new one.
+    pub fn release(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > KEPT_BUFFER {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Gives the read buffer back if it is empty, whatever its size: for a connection that will be idle.
+    pub fn release_all(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Looks, without waiting, whether an idle connection has something to say. Costs no system call while
+    /// it has not.
+    pub fn idle(&mut self) -> Idle {
+        if !self.input.is_empty() {
+            return Idle::Unread;
+        }
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.stream).poll_read(&mut cx, &mut buf) {
+            Poll::Pending => Idle::Quiet,
+            Poll::Ready(Err(_)) => Idle::Closed,
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => Idle::Closed,
+            Poll::Ready(Ok(())) => {
+                self.input.extend_from_slice(buf.filled());
+                Idle::Unread
+            }
+        }
+    }
+}
