@@ -164,7 +164,9 @@ pub fn fuzz_client_auth(data: &[u8]) {
     let Some((selector, rest)) = data.split_first() else { return };
     let plugin = if selector & 2 == 0 { AuthPlugin::CachingSha2 } else { AuthPlugin::NativePassword };
     let channel = channel(*selector);
-    let (_, _, mut state) = ClientAuth::begin(&plugin, nonce(), Password::new(SECRET.to_vec()), channel);
+    let agreed = if selector & 5 == 5 { Capabilities::SSL } else { Capabilities::empty() };
+    let password = Password::new(SECRET.to_vec());
+    let (_, _, mut state) = ClientAuth::begin(&plugin, nonce(), password, channel, agreed);
     let mut sent = 0;
     for packet in parts(rest) {
         match state.on(packet) {

@@ -12,7 +12,7 @@ pub mod server;
 
 use thiserror::Error;
 
-pub use client::{ExpectGreeting, LoginRequest, Ready, TlsPending};
+pub use client::{ExpectGreeting, LoginRequest, Ready, TlsPending, change_user};
 pub use greeting::Greeting;
 pub use response::HandshakeResponse;
 pub use server::{ClientLogin, ExpectLogin, ExpectTls, FirstResponse};

@@ -16,10 +16,9 @@ use sluice_protocol::auth::{
     Nonce, Password, RsaError, ServerAuth, ServerPublicKey, Verifier, scramble,
 };
 use sluice_protocol::command::ChangeUser;
-use sluice_protocol::handshake::client::change_user;
 use sluice_protocol::handshake::{
     ClientLogin, ExpectGreeting, ExpectLogin, FirstResponse, Greeting, HandshakeError, HandshakeResponse,
-    LoginRequest, attributes,
+    LoginRequest, attributes, change_user,
 };
 use sluice_protocol::{
     Capabilities, ErrPacket, ErrorCode, Malformed, PayloadAssembler, StatusFlags, frame_payload,
@@ -271,6 +270,22 @@ fn a_login_in_the_manual_reads_as_the_manual_says() {
 }
 
 #[test]
+fn the_real_client_says_it_has_no_password_with_one_zero_byte() {
+    let payload = &include_bytes!("../corpus/login/mysql_9.7.4_empty_password")[4..];
+    let mut greeting = greeting(Capabilities::empty());
+    greeting.capabilities = Capabilities::from_bits(u32::MAX) - Capabilities::SSL;
+    let Ok(FirstResponse::Login(login)) = ExpectLogin::new(&greeting, PLAIN).on(payload) else {
+        panic!("no login")
+    };
+    assert_eq!((&login.user[..], login.database.as_deref()), (&b"app"[..], Some(&b"shop"[..])));
+    assert_eq!(**login.auth_response, [0]);
+    let Ok(ServerAuth::Attempt(attempt)) = login.begin_auth(nonce(2)) else { panic!("switched") };
+    assert!(attempt.is_empty());
+    let pairs: Vec<_> = attributes::pairs(&login.attributes).map(Result::unwrap).collect();
+    assert!(pairs.contains(&(b"program_name", b"mysql")) && pairs.len() == 7);
+}
+
+#[test]
 fn what_is_no_password_is_refused() {
     let attempt = |data: &[u8], channel| match ServerAuth::begin(
         &AuthPlugin::CachingSha2,
@@ -328,7 +343,8 @@ fn switch_to(plugin: &str) -> Vec<u8> {
 }
 
 fn client(text: &str, channel: ChannelSecurity) -> ClientAuth {
-    ClientAuth::begin(&AuthPlugin::CachingSha2, nonce(1), password(text), channel).2
+    let agreed = if channel == SECURE { Capabilities::SSL } else { Capabilities::empty() };
+    ClientAuth::begin(&AuthPlugin::CachingSha2, nonce(1), password(text), channel, agreed).2
 }
 
 fn sent(step: Result<ClientStep, ClientAuthError>) -> (Vec<u8>, ClientAuth) {
@@ -359,6 +375,9 @@ fn switches_of_a_server_are_followed_once_and_never_give_a_password_away() {
     for plugin in ["sha256_password", "mysql_clear_password"] {
         assert_eq!(sent(client("secret", SECURE).on(&switch_to(plugin))).0, b"secret\0");
     }
+    // Seen on 9.7.4: over a Unix socket sha256_password refuses what caching_sha2_password takes.
+    let begin = ClientAuth::begin(&AuthPlugin::CachingSha2, nonce(1), secret, SECURE, Capabilities::empty());
+    assert_eq!(sent(begin.2.on(&switch_to("sha256_password"))).0, [1]);
     let error = client("secret", PLAIN).on(&switch_to("mysql_clear_password")).unwrap_err();
     assert_eq!(error, ClientAuthError::ClearPasswordOverPlain);
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{AuthPlugin, ChannelSecurity, NONCE_LEN, Nonce, Password, RsaError, ServerPublicKey, scramble};
-use crate::{ErrPacket, Malformed, Reader};
+use crate::{Capabilities, ErrPacket, Malformed, Reader};
 
 /// Why an exchange with an instance cannot go on. The server's refusal is no error here: see [`ClientStep::Refused`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,6 +55,7 @@ pub enum ClientStep {
 pub struct ClientAuth {
     password: Password,
     channel: ChannelSecurity,
+    agreed: Capabilities,
     plugin: AuthPlugin,
     nonce: Nonce,
     phase: Phase,
@@ -79,13 +80,15 @@ enum Switched {
 
 impl ClientAuth {
     /// The first data for a greeting that names `plugin`, and the exchange. For a plugin that would give away more
-    /// than a scramble `caching_sha2_password` is tried and the server left to switch.
+    /// than a scramble `caching_sha2_password` is tried and the server left to switch. `agreed` are the capabilities of
+    /// the login: with `SSL` among them the channel is TLS.
     #[must_use]
     pub fn begin(
         plugin: &AuthPlugin,
         nonce: Nonce,
         password: Password,
         channel: ChannelSecurity,
+        agreed: Capabilities,
     ) -> (AuthPlugin, Vec<u8>, Self) {
         let (plugin, data) = match plugin {
             AuthPlugin::NativePassword => (AuthPlugin::NativePassword, native(&password, &nonce)),
@@ -97,6 +100,7 @@ impl ClientAuth {
         let state = Self {
             password,
             channel,
+            agreed,
             plugin: plugin.clone(),
             nonce,
             phase: Phase::First,
@@ -139,9 +143,11 @@ impl ClientAuth {
                 Ok(next.last(payload))
             }
             AuthPlugin::Sha256Password if next.password.is_empty() => Ok(next.last(vec![0])),
-            AuthPlugin::Sha256Password => Ok(next.reveal(0x01)),
+            // Unlike its successor this plugin takes a Unix socket for insecure.
+            AuthPlugin::Sha256Password if next.agreed.contains(Capabilities::SSL) => Ok(next.reveal()),
+            AuthPlugin::Sha256Password => Ok(next.ask_key(0x01)),
             AuthPlugin::ClearPassword => match next.channel {
-                ChannelSecurity::Secure => Ok(next.reveal(0)),
+                ChannelSecurity::Secure => Ok(next.reveal()),
                 ChannelSecurity::Plain => Err(ClientAuthError::ClearPasswordOverPlain),
             },
             AuthPlugin::Other(_) => Err(ClientAuthError::Plugin(plugin)),
@@ -153,7 +159,10 @@ impl ClientAuth {
             (Phase::First, AuthPlugin::CachingSha2, [0x03]) => {
                 Ok(ClientStep::Wait(Self { phase: Phase::Last, ..self }))
             }
-            (Phase::First, AuthPlugin::CachingSha2, [0x04]) => Ok(self.reveal(0x02)),
+            (Phase::First, AuthPlugin::CachingSha2, [0x04]) => Ok(match self.channel {
+                ChannelSecurity::Secure => self.reveal(),
+                ChannelSecurity::Plain => self.ask_key(0x02),
+            }),
             (Phase::KeyAsked, _, pem) => {
                 let payload = ServerPublicKey::from_pem(pem)?.encrypt(&self.password, &self.nonce)?;
                 Ok(self.last(payload))
@@ -162,20 +171,17 @@ impl ClientAuth {
         }
     }
 
-    /// The password itself over a secure channel, else `key_request` first.
-    fn reveal(self, key_request: u8) -> ClientStep {
-        match self.channel {
-            ChannelSecurity::Secure => {
-                let mut payload = Vec::with_capacity(self.password.as_bytes().len() + 1);
-                payload.extend_from_slice(self.password.as_bytes());
-                payload.push(0);
-                self.last(payload)
-            }
-            ChannelSecurity::Plain => ClientStep::Send {
-                payload: Zeroizing::new(vec![key_request]),
-                next: Self { phase: Phase::KeyAsked, ..self },
-            },
-        }
+    /// The password itself; only where others cannot read it.
+    fn reveal(self) -> ClientStep {
+        let mut payload = Vec::with_capacity(self.password.as_bytes().len() + 1);
+        payload.extend_from_slice(self.password.as_bytes());
+        payload.push(0);
+        self.last(payload)
+    }
+
+    fn ask_key(self, request: u8) -> ClientStep {
+        let next = Self { phase: Phase::KeyAsked, ..self };
+        ClientStep::Send { payload: Zeroizing::new(vec![request]), next }
     }
 
     fn last(self, payload: Vec<u8>) -> ClientStep {

@@ -114,6 +114,7 @@ impl Ready {
             self.greeting.nonce,
             login.password.clone(),
             self.channel,
+            capabilities,
         );
         let response = HandshakeResponse {
             capabilities,
@@ -140,7 +141,7 @@ pub fn change_user(
     channel: ChannelSecurity,
 ) -> (Vec<u8>, ClientAuth) {
     let (plugin, data, auth) =
-        ClientAuth::begin(&greeting.plugin, greeting.nonce, login.password.clone(), channel);
+        ClientAuth::begin(&greeting.plugin, greeting.nonce, login.password.clone(), channel, agreed);
     let change = ChangeUser {
         user: login.user.to_vec(),
         database: login.database.map(<[u8]>::to_vec),
