@@ -3,6 +3,8 @@
 //! A password leaves in the clear only over a secure channel; otherwise it is encrypted with the server's RSA key or the
 //! exchange ends. At most one switch of plugins is followed, so an exchange always ends.
 
+use std::fmt;
+
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -33,7 +35,6 @@ pub enum ClientAuthError {
 }
 
 /// What to do after a packet of the server.
-#[derive(Debug)]
 pub enum ClientStep {
     /// Send `payload`, then feed the next packet to `next`.
     Send {
@@ -48,6 +49,17 @@ pub enum ClientStep {
     Done(Vec<u8>),
     /// The server says no, in its own words.
     Refused(ErrPacket<'static>),
+}
+
+impl fmt::Debug for ClientStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send { next, .. } => f.debug_struct("Send").field("next", next).finish_non_exhaustive(),
+            Self::Wait(next) => f.debug_tuple("Wait").field(next).finish(),
+            Self::Done(ok) => f.debug_tuple("Done").field(ok).finish(),
+            Self::Refused(error) => f.debug_tuple("Refused").field(error).finish(),
+        }
+    }
 }
 
 /// An exchange under way.
