@@ -93,4 +93,7 @@ corpus! {
     server_auth => fuzz::fuzz_server_auth;
     client_auth => fuzz::fuzz_client_auth;
     public_key => fuzz::fuzz_public_key;
+    response => fuzz::fuzz_response;
+    ok => fuzz::fuzz_ok;
+    gtid => fuzz::fuzz_gtid;
 }
