@@ -221,7 +221,8 @@ pub fn classify(sql: &[u8], mode: LexMode) -> Statement {
     }
     let mut reader = Reader::new(sql, mode);
     let Some(mut statement) = part(&mut reader) else {
-        return Statement::needs_primary(oddity_need(reader.oddity()).unwrap_or(PrimaryNeed::Empty));
+        return oddity_need(reader.oddity())
+            .map_or_else(|| Statement::needs_primary(PrimaryNeed::Empty), Statement::unread);
     };
     while let Some(further) = part(&mut reader) {
         statement.effects.merge(further.effects);

@@ -6,6 +6,7 @@
 
 pub mod decide;
 pub mod effects;
+mod explain;
 pub mod functions;
 pub mod intent;
 pub mod lexer;

@@ -9,7 +9,7 @@ use sluice_protocol::StatusFlags;
 use crate::decide::Route;
 use crate::effects::{Assignment, Effect, Effects, MAX_CHANGES, Name, PinChange};
 use crate::intent::{Intent, Statement};
-use crate::lexer::LexMode;
+use crate::lexer::{LexMode, Strings};
 use crate::pin::PinReason;
 use crate::topology::InstanceId;
 use crate::variables;
@@ -43,6 +43,8 @@ pub struct SessionFacts {
     schema: CurrentSchema,
     user_variables: Vec<Assignment>,
     role: Option<Box<[u8]>>,
+    /// The state change tracker came with the answer to the current statement.
+    state_changed: bool,
 }
 
 /// Whether code ran that no text shows (CALL, EXECUTE, stored functions).
@@ -72,6 +74,7 @@ impl Default for SessionFacts {
             schema: CurrentSchema::Data,
             user_variables: Vec::new(),
             role: None,
+            state_changed: false,
         }
     }
 }
@@ -165,15 +168,16 @@ impl SessionFacts {
         };
     }
 
-    /// Takes note of a statement whose answer is complete. Call [`Self::observe_status`] for each OK before.
+    /// Takes note of a statement whose answer is complete. What its OK packets say comes before.
     pub fn observe_statement(&mut self, statement: &Statement, outcome: Outcome) {
         let effects = &statement.effects;
         if effects.has(Effect::Unprovable) {
             self.needs_reset = Hidden::MayHaveRun;
-            if self.status.contains(StatusFlags::SESSION_STATE_CHANGED) && hides_state(statement) {
+            if self.state_changed && hides_state(statement) {
                 self.pins.begin(PinReason::Unprovable, None);
             }
         }
+        self.state_changed = false;
         if effects.has(Effect::RenamesTables) || effects.has(Effect::ChangesSchema) {
             // Names of temporary tables can't be compared across it.
             self.pins.forget_names(PinReason::TemporaryTable);
@@ -199,9 +203,9 @@ impl SessionFacts {
     pub fn observe_status(&mut self, status: StatusFlags) {
         self.status = status;
         if self.status.contains(StatusFlags::NO_BACKSLASH_ESCAPES) {
-            self.mode.strings = crate::lexer::Strings::BackslashIsPlain;
+            self.mode.strings = Strings::BackslashIsPlain;
         } else {
-            self.mode.strings = crate::lexer::Strings::BackslashEscapes;
+            self.mode.strings = Strings::BackslashEscapes;
         }
     }
 
@@ -219,6 +223,11 @@ impl SessionFacts {
         self.schema =
             if variables::is_server_schema(name) { CurrentSchema::Server } else { CurrentSchema::Data };
         self.pins.forget_names(PinReason::TemporaryTable);
+    }
+
+    /// Takes note of the state change tracker: the current statement changed session state.
+    pub fn observe_state_change(&mut self) {
+        self.state_changed = true;
     }
 
     /// Takes note of the transaction characteristics tracker: empty means that none are waiting.

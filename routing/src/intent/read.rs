@@ -76,6 +76,11 @@ pub(super) fn insert(reader: &mut Reader<'_>) {
             _ => break,
         }
     }
+    table_with_columns(reader);
+}
+
+/// `t (a, b)`, `schema.t (a, b)`: a name that may have a list of columns behind it.
+pub(super) fn table_with_columns(reader: &mut Reader<'_>) {
     reader.expect_columns();
     reader.take_name();
     if reader.take_byte(b'.') {

@@ -160,7 +160,7 @@ fn literal(reader: &mut Reader<'_>) -> Option<Span> {
     if reader.peek_is(b'-') || reader.peek_is(b'+') {
         reader.next();
     }
-    let value = reader.next()?;
+    let value = reader.peek()?;
     let plain = match value.kind {
         TokenKind::Number | TokenKind::Word(Word::Null | Word::True | Word::False) => true,
         TokenKind::Text => first == value,
@@ -174,8 +174,12 @@ fn literal(reader: &mut Reader<'_>) -> Option<Span> {
         | TokenKind::Punctuation(_)
         | TokenKind::Broken => false,
     };
+    if !plain {
+        return None;
+    }
+    reader.next();
     let alone = reader.peek().is_none() || reader.peek_is(b',');
-    (plain && alone).then_some(Span { start: first.span.start, end: value.span.end })
+    alone.then_some(Span { start: first.span.start, end: value.span.end })
 }
 
 /// Moves behind the next comma outside parentheses; false at the end of the statement.

@@ -109,8 +109,10 @@ fn load(reader: &mut Reader<'_>, effects: &mut Effects) -> Intent {
         return Intent::Write(WriteKind::Administration);
     }
     while let Some(token) = reader.next() {
-        if token.kind == TokenKind::UserVariable {
-            effects.begins(PinReason::UserVariable, None);
+        match token.kind {
+            TokenKind::UserVariable => effects.begins(PinReason::UserVariable, None),
+            TokenKind::Word(Word::Table) => read::table_with_columns(reader),
+            _ => {}
         }
     }
     Intent::Write(WriteKind::Data)
@@ -142,6 +144,7 @@ pub(super) fn deallocate(reader: &mut Reader<'_>, effects: &mut Effects) {
 
 /// `KILL [CONNECTION | QUERY] id`.
 fn kill(reader: &mut Reader<'_>) -> Intent {
+    reader.expect_columns();
     let kind = match reader.take_any(&[Word::Query, Word::Connection]) {
         Some(Word::Query) => KillKind::Query,
         _ => KillKind::Connection,
