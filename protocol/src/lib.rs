@@ -33,5 +33,5 @@ pub use response::{
     Advance, Answer, AnswerLimits, AnswerReader, Expect, LocalInfileRelay, ResponseError, ResponseEvent,
     ResponseRelay,
 };
-pub use trackers::{SessionChanges, TrackerFilter, TransactionState};
+pub use trackers::{SessionChanges, TrackerFilter, TransactionState, VariableChange};
 pub use writer::WireAppend;

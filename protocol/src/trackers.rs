@@ -8,7 +8,7 @@
 mod changes;
 mod filter;
 
-pub use self::changes::{SessionChanges, TransactionState};
+pub use self::changes::{SessionChanges, TransactionState, VariableChange};
 pub use self::filter::{TrackerFilter, VariableFilter};
 
 use crate::{Malformed, Reader};

@@ -1,5 +1,11 @@
 //! Responses as servers send them, in one piece and cut anywhere, against what each kind of client must get.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
 
 mod answers;
 mod edges;

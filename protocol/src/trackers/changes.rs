@@ -5,11 +5,20 @@ use std::fmt;
 use super::Tracker;
 use crate::{GtidError, GtidSet, Malformed, Reader};
 
+/// A system variable that was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariableChange {
+    /// Its name, as the server spells it.
+    pub name: Box<[u8]>,
+    /// Its value as text.
+    pub value: Box<[u8]>,
+}
+
 /// What one OK packet told about the session; empty in most. An empty value owns no memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionChanges {
-    /// Variables that were set, name and value, in the order told. A value may be what it was before.
-    pub system_variables: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Variables that were set, in the order told. A value may be what it was before.
+    pub system_variables: Vec<VariableChange>,
     /// The default schema, empty for none.
     pub schema: Option<Box<[u8]>>,
     /// Whether some state of the session changed that may not be told otherwise.
@@ -33,7 +42,7 @@ impl SessionChanges {
         while !reader.is_empty() {
             match Tracker::read(&mut reader)? {
                 Tracker::SystemVariable { name, value } => {
-                    changes.system_variables.push((name.into(), value.into()));
+                    changes.system_variables.push(VariableChange { name: name.into(), value: value.into() });
                 }
                 Tracker::Schema(name) => changes.schema = Some(name.into()),
                 Tracker::StateChange(value) => changes.state_changed |= value != b"0",
