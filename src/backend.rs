@@ -6,11 +6,14 @@
 //! Never here: SQL semantics, a decision which instance to use, an answer to a client.
 
 pub mod dial;
+mod first;
 pub mod login;
 pub mod secret;
 pub mod stream;
+mod tls;
 
 pub use dial::{BackendConnection, DialError, Dialer, Phase, Target};
 pub use login::BackendLogin;
 pub use secret::Secret;
 pub use stream::{Idle, PacketStream, ReadError, Stream};
+pub use tls::CaError;

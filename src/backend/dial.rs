@@ -3,22 +3,31 @@
 //! Never here: a choice of instance, a retry (the caller knows why it wants the connection).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sluice_protocol::auth::{ChannelSecurity, ClientStep};
+use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::topology::{Instance, InstanceId};
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::login::BackendLogin;
-use super::stream::PacketStream;
+use super::first;
+use super::login::{self, BackendLogin};
+use super::stream::{PacketStream, ReadError, Stream};
+use super::tls::{CaError, Tls};
 use crate::config::Config;
 
 /// Opens backend connections; one per process, shared by all workers.
 #[derive(Debug)]
-pub struct Dialer {}
+pub struct Dialer {
+    endpoints: Vec<Endpoint>,
+    tls: Tls,
+}
 
 /// Which server is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,8 @@ pub struct BackendConnection {
     pub version: Arc<str>,
     /// `@@read_only` when the connection was opened.
     pub read_only: bool,
+    /// The payload of the OK that ended the login: status flags and the server's first trackers.
+    pub login_ok: Box<[u8]>,
     /// The bytes.
     pub io: PacketStream,
     _permit: OwnedSemaphorePermit,
@@ -128,28 +139,194 @@ pub enum DialError {
     UnknownInstance,
 }
 
-/// A configured file that a dialer needs is not usable.
-#[derive(Debug, Error)]
-pub enum DialerSetupError {
-    /// `[tls.instance] ca` can't be read, or holds no certificate.
-    #[error("[tls.instance] ca: {0}")]
-    Ca(String),
+/// Largest packet of a login, in bytes: greetings, keys and errors are far smaller.
+const LOGIN_PACKET: usize = 64 * 1024;
+/// The largest packet we say to take, in bytes; MySQL's own upper limit.
+const MAX_PACKET: u32 = 1 << 30;
+
+/// One configured instance.
+#[derive(Debug)]
+struct Endpoint {
+    address: Arc<str>,
+    permits: Arc<Semaphore>,
 }
 
 impl Dialer {
-    /// A dialer for the instances of `config`.
-    pub fn new(_config: &Config) -> Result<Self, DialerSetupError> {
-        Ok(Self {})
+    /// A dialer for the instances of `config`. Reads `[tls.instance] ca`; blocking, call it at start.
+    pub fn new(config: &Config) -> Result<Self, CaError> {
+        let permits = config.sessions.max_backend.min(Semaphore::MAX_PERMITS);
+        let endpoint = |address: &Arc<str>| Endpoint {
+            address: Arc::clone(address),
+            permits: Arc::new(Semaphore::new(permits)),
+        };
+        Ok(Self {
+            endpoints: config.instances.iter().map(|instance| endpoint(&instance.address)).collect(),
+            tls: Tls::new(&config.tls_instance)?,
+        })
     }
 
     /// Opens a connection to `target` as `login`. Everything, from waiting for a permit to the answer of the
     /// first statements, ends at `deadline`. Cancelling it closes what was opened.
     pub async fn connect(
         &self,
-        _target: Target,
-        _login: &BackendLogin,
-        _deadline: Instant,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
     ) -> Result<BackendConnection, DialError> {
-        Err(DialError::UnknownInstance)
+        let mut phase = Phase::Permit;
+        // Boxed: a dial is rare and its state large, and the session's future embeds this one.
+        match timeout_at(deadline, Box::pin(self.dial(target, login, deadline, &mut phase))).await {
+            Ok(result) => result,
+            Err(_) if phase == Phase::Permit => Err(DialError::Busy),
+            Err(_) => Err(DialError::Deadline { phase }),
+        }
+    }
+
+    async fn dial(
+        &self,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+        phase: &mut Phase,
+    ) -> Result<BackendConnection, DialError> {
+        let endpoint = self.endpoints.get(target.instance.index()).ok_or(DialError::UnknownInstance)?;
+        let secret = login.secret.as_ref().ok_or(DialError::NoSecret)?;
+        let permit = Arc::clone(&endpoint.permits).acquire_owned().await.map_err(|_| DialError::Busy)?;
+        let tcp = open(&endpoint.address, deadline, phase).await?;
+        let request = LoginRequest {
+            user: &login.user,
+            password: secret.password(),
+            database: login.database.as_deref(),
+            capabilities: login.capabilities(),
+            collation: login.collation,
+            max_packet: MAX_PACKET,
+            attributes: &login.attributes,
+        };
+        let (mut io, ready) = self.greet(tcp, &endpoint.address, &request, phase).await?;
+        let (thread_id, version) = {
+            let greeting = ready.greeting();
+            (greeting.connection_id, String::from_utf8_lossy(&greeting.server_version).into())
+        };
+        *phase = Phase::Authenticate;
+        let (login_ok, capabilities) = authenticate(&mut io, ready, &request).await?;
+        *phase = Phase::FirstStatement;
+        let identity = first::run(&mut io, capabilities).await?;
+        if let (Some(expected), Some(found)) = (target.expected_uuid, identity.server_uuid)
+            && expected != found
+        {
+            return Err(DialError::WrongServer { expected, found });
+        }
+        io.set_sequence(0);
+        io.release_all();
+        Ok(BackendConnection {
+            instance: target.instance,
+            thread_id,
+            server_uuid: identity.server_uuid,
+            capabilities,
+            version,
+            read_only: identity.read_only,
+            login_ok: login_ok.into(),
+            io,
+            _permit: permit,
+        })
+    }
+
+    /// Reads the greeting and does TLS if it is wanted.
+    async fn greet(
+        &self,
+        tcp: TcpStream,
+        address: &str,
+        request: &LoginRequest<'_>,
+        phase: &mut Phase,
+    ) -> Result<(PacketStream, Ready), DialError> {
+        *phase = Phase::Greeting;
+        let mut io = PacketStream::new(Stream::from_tcp(tcp));
+        let greeting = io.read_packet(LOGIN_PACKET).await.map_err(|error| unread(error, *phase))?;
+        let ready =
+            ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain).map_err(|error| match error {
+                HandshakeError::Refused(refusal) => DialError::Server(Box::new(refusal)),
+                other => DialError::Protocol(other.to_string()),
+            })?;
+        if !self.tls.wanted(ready.offers_tls()).map_err(DialError::Tls)? {
+            return Ok((io, ready));
+        }
+        *phase = Phase::Tls;
+        let (payload, pending) = ready.request_tls(request);
+        io.write_packet(&payload).await.map_err(|source| DialError::Network { phase: *phase, source })?;
+        match io.into_stream() {
+            Ok((Stream::Tcp(tcp), sequence)) => {
+                let stream = self.tls.connect(tcp, host_of(address)).await.map_err(DialError::Tls)?;
+                Ok((PacketStream::resume(stream, sequence), pending.upgraded()))
+            }
+            Ok((Stream::Tls(_), _)) | Err(_) => {
+                Err(DialError::Protocol("bytes before the TLS handshake".to_owned()))
+            }
+        }
+    }
+}
+
+/// Resolves the name and connects, each address getting its share of the time that is left.
+async fn open(address: &str, deadline: Instant, phase: &mut Phase) -> Result<TcpStream, DialError> {
+    *phase = Phase::Resolve;
+    let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(DialError::Resolve)?.collect();
+    *phase = Phase::Connect;
+    let mut last = DialError::Resolve(io::ErrorKind::NotFound.into());
+    let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in addresses {
+        let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
+        left = left.saturating_sub(1);
+        last = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => DialError::Refused,
+            Ok(Err(source)) => DialError::Network { phase: *phase, source },
+            Err(_) => DialError::Deadline { phase: *phase },
+        };
+    }
+    Err(last)
+}
+
+/// Logs in; the result is the payload of the server's OK and what both sides speak from now on.
+async fn authenticate(
+    io: &mut PacketStream,
+    ready: Ready,
+    request: &LoginRequest<'_>,
+) -> Result<(Vec<u8>, Capabilities), DialError> {
+    let phase = Phase::Authenticate;
+    let lost = |source| DialError::Network { phase, source };
+    let (payload, mut auth, capabilities) = ready.log_in(request);
+    io.write_packet(&payload).await.map_err(lost)?;
+    let needed = login::ALWAYS - Capabilities::CONNECT_ATTRS;
+    if !capabilities.contains(needed) {
+        let missing = needed - capabilities;
+        return Err(DialError::Protocol(format!("the server lacks {missing:?}")));
+    }
+    // Ends: every state of the exchange takes each kind of packet at most once.
+    loop {
+        let packet = io.read_packet(LOGIN_PACKET).await.map_err(|error| unread(error, phase))?;
+        match auth.on(&packet.payload).map_err(|error| DialError::Protocol(error.to_string()))? {
+            ClientStep::Send { payload, next } => {
+                io.write_packet(&payload).await.map_err(lost)?;
+                auth = next;
+            }
+            ClientStep::Wait(next) => auth = next,
+            ClientStep::Done(ok) => return Ok((ok, capabilities)),
+            ClientStep::Refused(error) => return Err(DialError::Server(Box::new(error))),
+        }
+    }
+}
+
+/// `host` of `host:port` or `[v6]:port`.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+fn unread(error: ReadError, phase: Phase) -> DialError {
+    match error {
+        ReadError::Closed | ReadError::Cut => {
+            DialError::Network { phase, source: io::ErrorKind::UnexpectedEof.into() }
+        }
+        ReadError::Packet(error) => DialError::Protocol(error.to_string()),
+        ReadError::Io(source) => DialError::Network { phase, source },
     }
 }

@@ -44,8 +44,8 @@ pub struct BackendLogin {
     pub collation: u8,
     /// The client's capabilities; only [`MIRRORED`] ones are passed on.
     pub client_capabilities: Capabilities,
-    /// The client's connection attributes as name and value.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Connection attributes in wire form (`sluice_protocol::handshake::attributes`): the client's, then ours.
+    pub attributes: Box<[u8]>,
 }
 
 impl BackendLogin {

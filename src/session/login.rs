@@ -108,11 +108,7 @@ impl LoginContext {
 }
 
 /// Lets one client in, or not. Ends by itself within the handshake deadline plus the dial deadlines.
-pub async fn login(
-    _tcp: TcpStream,
-    _entry: &Entry,
-    _context: &LoginContext,
-) -> Result<LoggedIn, LoginEnd> {
+pub async fn login(_tcp: TcpStream, _entry: &Entry, _context: &LoginContext) -> Result<LoggedIn, LoginEnd> {
     Err(LoginEnd::NoInstance)
 }
 
