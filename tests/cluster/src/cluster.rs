@@ -12,10 +12,13 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::mysqld::{Mysqld, workspace};
 use crate::options::Settings;
 use crate::reaper::Reaper;
-use crate::{Accounts, Boot, ClusterError, Durability, NameResolution, Node, Respawn, template};
+use crate::{Accounts, Boot, ClusterError, Durability, NameResolution, Node, Respawn, Storage, template};
 
 /// Longest folder name that leaves room for `/n99/s`: a Unix socket's path ends at 107 bytes.
 const FOLDER_LIMIT: usize = 90;
+
+/// Room that one node may need: 0.2 GB to begin with, then its binlogs and tables.
+const NODE_BYTES: u64 = 1 << 30;
 
 /// What a cluster is to be like; made by [`Cluster::builder`].
 #[derive(Debug, Clone)]
@@ -44,6 +47,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
+        self
+    }
+
+    /// Where data lies; in memory if not said.
+    #[must_use]
+    pub fn storage(mut self, storage: Storage) -> Self {
+        self.settings.storage = storage;
         self
     }
 
@@ -93,7 +103,7 @@ impl ClusterBuilder {
             move || template::ensure(&mysqld)
         })
         .await?;
-        let folder = make_folder()?;
+        let folder = make_folder(self.settings.storage, self.nodes)?;
         let reaper = Reaper::start(&folder)?;
         let mut cluster = Cluster {
             folder,
@@ -264,9 +274,14 @@ impl Drop for Cluster {
     }
 }
 
-fn make_folder() -> Result<PathBuf, ClusterError> {
-    let short = Some(env::temp_dir()).filter(|folder| folder.as_os_str().len() + 20 <= FOLDER_LIMIT);
-    let parent = short.unwrap_or_else(|| PathBuf::from("/tmp"));
+fn make_folder(storage: Storage, nodes: u32) -> Result<PathBuf, ClusterError> {
+    let room = |folder: &Path| {
+        let seen = rustix::fs::statvfs(folder);
+        seen.is_ok_and(|seen| seen.f_bavail * seen.f_frsize >= u64::from(nodes) * NODE_BYTES)
+    };
+    let memory = Some(Path::new("/dev/shm")).filter(|folder| storage == Storage::Memory && room(folder));
+    let disk = || Some(env::temp_dir()).filter(|folder| folder.as_os_str().len() + 20 <= FOLDER_LIMIT);
+    let parent = memory.map(PathBuf::from).or_else(disk).unwrap_or_else(|| PathBuf::from("/tmp"));
     let folder = tempfile::Builder::new().prefix("sluice-").tempdir_in(&parent);
     Ok(folder.map_err(ClusterError::path("create a folder in", parent))?.keep()) // the reaper removes it
 }

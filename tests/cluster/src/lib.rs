@@ -29,7 +29,7 @@ pub use error::ClusterError;
 pub use http::{Response, http_get, http_post};
 pub use mysqld::{Mysqld, Version};
 pub use node::Node;
-pub use options::{Boot, Durability, NameResolution};
+pub use options::{Boot, Durability, NameResolution, Storage};
 pub use sluice::{SluiceBuilder, SluicePorts, SluiceProcess};
 pub use supervisor::{Exit, Respawn};
 pub use wait::wait_until;

@@ -27,6 +27,17 @@ pub enum Durability {
     Relaxed,
 }
 
+/// Where a cluster's data lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// In /dev/shm where there is room, else on disk. A killed server loses nothing by it, starts are faster, and
+    /// tests beside each other don't wait for one disk.
+    #[default]
+    Memory,
+    /// In the folder for temporary files: for figures that include what a sync costs.
+    Disk,
+}
+
 /// Whether the server resolves clients' names, and with that has a host cache that can block them (error 1129).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NameResolution {
@@ -42,6 +53,7 @@ pub enum NameResolution {
 pub(crate) struct Settings {
     pub(crate) boot: Boot,
     pub(crate) durability: Durability,
+    pub(crate) storage: Storage,
     pub(crate) names: NameResolution,
     pub(crate) bind_address: String,
     pub(crate) max_connections: u32,
@@ -53,6 +65,7 @@ impl Default for Settings {
         Self {
             boot: Boot::default(),
             durability: Durability::default(),
+            storage: Storage::default(),
             names: NameResolution::default(),
             bind_address: "127.0.0.1".into(),
             max_connections: 400,
