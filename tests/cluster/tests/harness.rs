@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
-use sluice_cluster::{Accounts, Boot, Cluster, ClusterError, Durability, Login, Respawn, wait_until};
+use sluice_cluster::{
+    Accounts, Boot, Cluster, ClusterError, Durability, Login, Respawn, SluiceProcess, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -107,6 +109,84 @@ async fn a_server_that_can_not_start_says_why() {
     let error = Cluster::builder().nodes(1).option("no_such_setting=1").start().await.unwrap_err();
     assert!(matches!(error, ClusterError::Died { .. }), "{error}");
     assert!(error.to_string().contains("no_such_setting"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sluice_that_ends_at_once_says_why_and_one_left_running_ends_with_its_cluster() {
+    let cluster = Cluster::builder().nodes(1).start().await.unwrap();
+    let accounts = Accounts::new(Login::new("sluice", "p"), Login::new("repl", "p"), Vec::new());
+    let binary = |name: &str, text: &str| script(&cluster.folder().join(name), text);
+
+    let refusing = binary("refusing", "#!/bin/sh\necho \"stale record: $*\" >&2\nexit 1\n");
+    let sluice = SluiceProcess::builder(refusing).accounts(&accounts).prepare(&cluster).unwrap();
+    let error = sluice.start().await.unwrap_err();
+    assert!(error.to_string().contains("stale record: run --config="), "{error}");
+    let config = fs::read_to_string(sluice.config()).unwrap();
+    assert!(config.contains(&cluster.node(0).admin_address().to_string()), "{config}");
+
+    let lasting = binary("lasting", "#!/bin/sh\nmkfifo \"$0.fifo\"\nread -r never <\"$0.fifo\"\n");
+    let sluice = SluiceProcess::builder(lasting).accounts(&accounts).prepare(&cluster).unwrap();
+    sluice.launch().unwrap();
+    let process = format!("/proc/{}", sluice.pid().unwrap());
+    let folder = cluster.folder().to_owned();
+    wait_until("the script to run", SOON, || async { folder.join("lasting.fifo").exists() }).await.unwrap();
+    drop(cluster);
+    wait_until("sluice to be gone", SOON, || async { !Path::new(&process).exists() }).await.unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+fn fetch_refuses_mariadb_and_old_servers_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let fetch = fs::canonicalize("../../deploy/mysql/fetch").unwrap();
+    let says = |banner: &str| {
+        let mysqld = script(&place.path().join("mysqld"), &format!("#!/bin/sh\necho '{banner}'\n"));
+        let output = Command::new(&fetch).env("SLUICE_MYSQLD", &mysqld).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), words)
+    };
+    for (banner, why) in [
+        ("mysqld  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu", "is MariaDB"),
+        ("mysqld  Ver 8.0.16 for Linux on x86_64 (MySQL Community Server - GPL)", "older than 8.0.17"),
+        ("hello", "not a MySQL server"),
+    ] {
+        let (code, path, words) = says(banner);
+        assert_eq!((code, path.as_str()), (Some(1), ""), "{words}");
+        assert!(words.contains(why), "{words}");
+    }
+    let (code, path, words) = says("mysqld  Ver 8.0.17 for Linux on x86_64 (MySQL Community Server - GPL)");
+    assert_eq!(code, Some(0), "{words}");
+    assert_eq!(Path::new(path.trim_end()), place.path().join("mysqld"));
+}
+
+/// On PATH a MariaDB is passed over, and what an earlier run downloaded is used.
+#[test]
+fn fetch_passes_over_a_mariadb_on_path() {
+    let place = tempfile::tempdir().unwrap();
+    let [fetch, fetched, stamp] =
+        ["deploy/mysql/fetch", ".mysql/bin/mysqld", ".mysql/stamp"].map(|name| place.path().join(name));
+    for file in [&fetch, &fetched] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+    }
+    fs::copy("../../deploy/mysql/fetch", &fetch).unwrap();
+    script(&fetched, "#!/bin/sh\n");
+    fs::write(stamp, "9.7.4\n").unwrap();
+    script(&place.path().join("mysqld"), "#!/bin/sh\necho mysqld Ver 11.4.2-MariaDB\n");
+    let path = format!("{}:{}", place.path().display(), std::env::var("PATH").unwrap());
+    let output = Command::new(&fetch).env("PATH", path).env_remove("SLUICE_MYSQLD").output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("not used") && words.contains("MariaDB"), "{words}");
+    assert_eq!(Path::new(String::from_utf8_lossy(&output.stdout).trim_end()), fetched);
+}
+
+/// Writes an executable script. `cp` sets it in place, so that no other thread's fork holds it open for writing.
+fn script(path: &Path, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(Command::new("cp").arg(&draft).arg(path).status().unwrap().success());
+    path.to_owned()
 }
 
 /// Not a test by itself: what the next one starts and kills.
