@@ -11,6 +11,7 @@
 mod answer;
 mod local_infile;
 mod narrow;
+mod place;
 mod relay;
 
 #[cfg(test)]

@@ -2,17 +2,15 @@
 //! again at what it has let pass.
 
 use super::narrow::{Client, overwrite};
+use super::place::{Kind, Place};
 use super::{
     Advance, Expect, MAX_CONTROL_PACKET, Prepared, ResponseError, ResponseEvent, check_control, header_at,
     payload_at,
 };
 use crate::error_packet::ERR_HEADER;
-use crate::ok_packet::{EOF_HEADER, EofPacket, OK_HEADER, OkPacket};
+use crate::ok_packet::{EOF_HEADER, EofPacket, OkPacket};
 use crate::packet::{HEADER_LEN, MAX_FRAME_PAYLOAD};
 use crate::{Capabilities, ErrPacket, Malformed, Reader, StatusFlags, TrackerFilter, WireAppend};
-
-/// First byte of a LOCAL INFILE request.
-const LOCAL_INFILE_HEADER: u8 = 0xfb;
 
 /// How long the first row of an executed statement may be to be held back until it is known whether it holds OUT
 /// parameters, in bytes. Servers send a row this short only together with what follows (net_buffer_length is 16 KiB).
@@ -43,51 +41,6 @@ pub struct ResponseRelay {
     next_sequence: u8,
 }
 
-/// Which packet comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// An OK, ERR, LOCAL INFILE request or column count.
-    Start,
-    Columns {
-        left: u64,
-    },
-    /// The client is due an EOF packet between columns and rows.
-    RowsAfterEof,
-    Rows,
-    Prepare {
-        client_statement_id: u32,
-    },
-    Parameters {
-        left: u16,
-        columns: u16,
-    },
-    PreparedColumns {
-        left: u16,
-    },
-    /// The client is due an EOF packet after definitions of a prepared statement.
-    EofAfterDefinitions {
-        columns: u16,
-    },
-    FieldList,
-    Plain,
-    Statistics,
-    LocalInfile,
-    Finished,
-}
-
-/// What to do with a packet, told from its place and first byte.
-enum Kind {
-    /// Part of the data: passes as it comes.
-    Data,
-    Ok,
-    Error,
-    ColumnCount,
-    Prepared {
-        client_statement_id: u32,
-    },
-    LocalInfile,
-}
-
 /// Whether an EOF packet is to be added before the packet that comes next.
 enum EofDue {
     Yes(StatusFlags),
@@ -100,20 +53,11 @@ impl ResponseRelay {
     /// `status` is what it was told last, for EOF packets that have to be added.
     #[must_use]
     pub fn new(expect: Expect, client: Capabilities, filter: TrackerFilter, status: StatusFlags) -> Self {
-        let place = match expect {
-            Expect::Query | Expect::Execute => Place::Start,
-            Expect::Prepare { client_statement_id } => Place::Prepare { client_statement_id },
-            Expect::Fetch => Place::Rows,
-            Expect::FieldList => Place::FieldList,
-            Expect::Plain => Place::Plain,
-            Expect::Statistics => Place::Statistics,
-            Expect::Nothing => Place::Finished,
-        };
         Self {
             expect,
             client: Client { capabilities: client, filter },
             status: status & LASTING,
-            place,
+            place: Place::first(expect),
             columns: 0,
             body: 0,
             continued: false,
@@ -175,10 +119,10 @@ impl ResponseRelay {
             let Some((first, length)) = packet_at(input, at)? else {
                 return Ok(forward_or(at, Advance::NeedMore));
             };
-            let kind = self.kind(first, length)?;
+            let kind = self.place.kind(first, length)?;
             if matches!(kind, Kind::Data) {
                 self.let_pass(input, at, length);
-                self.count_data();
+                self.place = self.place.after_data(self.client.deprecates_eof());
                 at += HEADER_LEN;
                 continue;
             }
@@ -222,40 +166,6 @@ impl ResponseRelay {
         })
     }
 
-    /// What the packet is that begins with this byte.
-    fn kind(&self, first: u8, length: usize) -> Result<Kind, ResponseError> {
-        if first == ERR_HEADER {
-            return Ok(Kind::Error);
-        }
-        // A row may begin with 0xFE too: the length of a value that does not fit into one frame.
-        let ends_data = first == EOF_HEADER && length < MAX_FRAME_PAYLOAD;
-        match self.place {
-            Place::Start => match first {
-                OK_HEADER => Ok(Kind::Ok),
-                LOCAL_INFILE_HEADER => Ok(Kind::LocalInfile),
-                EOF_HEADER => Err(ResponseError::Unexpected(first)),
-                _ => Ok(Kind::ColumnCount),
-            },
-            Place::Prepare { client_statement_id } => match first {
-                OK_HEADER => Ok(Kind::Prepared { client_statement_id }),
-                _ => Err(ResponseError::Unexpected(first)),
-            },
-            Place::Rows | Place::RowsAfterEof | Place::FieldList if ends_data => Ok(Kind::Ok),
-            Place::Plain if ends_data || first == OK_HEADER => Ok(Kind::Ok),
-            Place::Plain => Err(ResponseError::Unexpected(first)),
-            Place::Rows
-            | Place::RowsAfterEof
-            | Place::FieldList
-            | Place::Columns { .. }
-            | Place::Parameters { .. }
-            | Place::PreparedColumns { .. }
-            | Place::EofAfterDefinitions { .. }
-            | Place::Statistics
-            | Place::LocalInfile
-            | Place::Finished => Ok(Kind::Data),
-        }
-    }
-
     /// Lets a frame through whose body may not have come yet.
     fn let_pass(&mut self, input: &mut [u8], at: usize, length: usize) {
         self.renumber(input, at);
@@ -268,32 +178,6 @@ impl ResponseRelay {
             *sequence = sequence.wrapping_add(self.shift);
             self.next_sequence = sequence.wrapping_add(1);
         }
-    }
-
-    /// Moves on by one packet of data.
-    fn count_data(&mut self) {
-        let deprecates_eof = self.client.deprecates_eof();
-        self.place = match self.place {
-            Place::Columns { left } if left > 1 => Place::Columns { left: left - 1 },
-            Place::Columns { .. } if deprecates_eof => Place::Rows,
-            Place::Columns { .. } => Place::RowsAfterEof,
-            Place::Parameters { left, columns } if left > 1 => Place::Parameters { left: left - 1, columns },
-            Place::Parameters { columns, .. } if !deprecates_eof => Place::EofAfterDefinitions { columns },
-            Place::Parameters { columns: 0, .. } => Place::Finished,
-            Place::Parameters { columns, .. } => Place::PreparedColumns { left: columns },
-            Place::PreparedColumns { left } if left > 1 => Place::PreparedColumns { left: left - 1 },
-            Place::PreparedColumns { .. } if !deprecates_eof => Place::EofAfterDefinitions { columns: 0 },
-            Place::PreparedColumns { .. } | Place::Statistics => Place::Finished,
-            same @ (Place::Start
-            | Place::RowsAfterEof
-            | Place::Rows
-            | Place::Prepare { .. }
-            | Place::EofAfterDefinitions { .. }
-            | Place::FieldList
-            | Place::Plain
-            | Place::LocalInfile
-            | Place::Finished) => same,
-        };
     }
 
     /// Reads a control packet that is completely there. Says how much of its payload is left for the client.
