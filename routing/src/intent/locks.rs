@@ -1,6 +1,7 @@
 //! Locks taken by statements, HANDLER and FLUSH.
 //!
 //! This file must never let a lock be taken without its pin.
+#![allow(clippy::wildcard_enum_match_arm, reason = "keywords not named here are one case: not that one")]
 
 use super::reader::Reader;
 use super::{Intent, PrimaryNeed, WriteKind};

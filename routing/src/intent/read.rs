@@ -37,12 +37,11 @@ pub(super) fn explain(reader: &mut Reader<'_>) -> Intent {
             }
             Some(Word::For) => {
                 reader.next();
-                if !reader
-                    .take_any(&[Word::Schema, Word::Database])
-                    .is_some_and(|_| reader.take_name().is_some())
-                {
+                if reader.take_any(&[Word::Schema, Word::Database]).is_none() {
+                    // FOR CONNECTION
                     return Intent::NeedsPrimary(PrimaryNeed::ExplainsOther);
                 }
+                reader.next();
             }
             Some(Word::Into) => {
                 // EXPLAIN FORMAT=JSON INTO @variable

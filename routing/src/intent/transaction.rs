@@ -1,6 +1,7 @@
 //! Transaction control and XA.
 //!
 //! This file must never keep track of a transaction: the server's status flags do.
+#![allow(clippy::wildcard_enum_match_arm, reason = "keywords not named here are one case: not that one")]
 
 use super::reader::Reader;
 use super::{Access, AfterEnd, End, Intent, PrimaryNeed, Snapshot, WriteKind, verb};

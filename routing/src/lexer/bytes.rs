@@ -33,6 +33,7 @@ const fn classify(byte: u8) -> Class {
     }
 }
 
+#[allow(clippy::indexing_slicing, reason = "a byte can't be outside a table of 256")]
 const TABLE: [Class; 256] = {
     let mut table = [Class::Other; 256];
     let mut byte = 0u8;
