@@ -52,7 +52,7 @@ impl Node {
         number: u32,
     ) -> Result<Self, ClusterError> {
         let ports = [HeldPort::any()?, HeldPort::any()?];
-        let [port, admin_port] = [&ports[0], &ports[1]].map(HeldPort::number);
+        let [port, admin_port] = ports.each_ref().map(HeldPort::number);
         let folder = cluster.join(format!("n{number}"));
         let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         let identity = Identity { folder, server_id: number, uuid, port, admin_port };

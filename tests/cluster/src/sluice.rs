@@ -84,7 +84,7 @@ impl SluiceBuilder {
     pub fn prepare(self, cluster: &Cluster) -> Result<SluiceProcess, ClusterError> {
         let folder = cluster.sluice_folder()?;
         let held = [HeldPort::any()?, HeldPort::any()?, HeldPort::any()?, HeldPort::any()?, HeldPort::any()?];
-        let [split, primary, replica, admin, health] = [0, 1, 2, 3, 4].map(|i: usize| held[i].number());
+        let [split, primary, replica, admin, health] = held.each_ref().map(HeldPort::number);
         let ports = SluicePorts { split, primary, replica, admin, health };
         let config = folder.join("sluice.toml");
         let store = self.store.clone().unwrap_or_else(|| folder.join("store"));

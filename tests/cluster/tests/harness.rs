@@ -1,6 +1,6 @@
 //! The harness held to its word, on real servers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -28,7 +28,7 @@ async fn three_nodes_replicate_what_the_application_writes() {
     app.query_drop("INSERT INTO t VALUES (7)").await.unwrap();
     app.disconnect().await.unwrap();
     cluster.wait_caught_up(0).await.unwrap();
-    for replica in &cluster.nodes()[1..] {
+    for replica in cluster.nodes().iter().skip(1) {
         assert_eq!(replica.value::<u32>("SELECT id FROM app.t").await.unwrap(), 7);
         assert_eq!(replica.value::<(u8, u8)>("SELECT @@read_only, @@super_read_only").await.unwrap(), (1, 1));
         let acks = "SELECT @@rpl_semi_sync_replica_enabled, @@rpl_semi_sync_source_enabled";
