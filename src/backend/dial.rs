@@ -60,6 +60,8 @@ pub struct BackendConnection {
     pub capabilities: Capabilities,
     /// The server's version string, as greeted.
     pub version: Arc<str>,
+    /// The name of the account that the server chose (of `CURRENT_USER()`); empty in the sandbox.
+    pub account: Box<[u8]>,
     /// `@@read_only` when the connection was opened.
     pub read_only: bool,
     /// The payload of the OK that ended the login: status flags and the server's first trackers.
@@ -224,6 +226,7 @@ impl Dialer {
             server_uuid: identity.server_uuid,
             capabilities,
             version,
+            account: identity.account,
             read_only: identity.read_only,
             login_ok: login_ok.into(),
             io,

@@ -58,14 +58,16 @@ const TRACKERS: &str = "SET SESSION session_track_gtids='OWN_GTID',\
     windowing_use_high_precision,xa_detach_on_prepare'";
 
 /// Who answers, and whether it takes writes.
-const IDENTITY: &[u8] = b"SELECT @@server_uuid, @@read_only";
+const IDENTITY: &[u8] = b"SELECT @@server_uuid, @@read_only, CURRENT_USER()";
 
 /// What the server said about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// `None` in the sandbox of an expired password.
     pub(super) server_uuid: Option<Uuid>,
     pub(super) read_only: bool,
+    /// Without the host; empty in the sandbox.
+    pub(super) account: Box<[u8]>,
 }
 
 /// Sends the first statements and reads their answers.
@@ -83,18 +85,19 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
     }
     let identity = match answer(io).await? {
         Answer::Rows { rows, .. } => match rows.first().map(Vec::as_slice) {
-            Some([Some(uuid), Some(read_only)]) => Identity {
+            Some([Some(uuid), Some(read_only), Some(account)]) => Identity {
                 server_uuid: Some(
                     Uuid::try_parse_ascii(uuid)
                         .map_err(|error| DialError::Protocol(format!("@@server_uuid is no UUID: {error}")))?,
                 ),
                 read_only: read_only != b"0",
+                account: name_of(account).into(),
             },
             _ => return Err(DialError::Protocol("an odd row for @@server_uuid".to_owned())),
         },
         Answer::Ok(_) => return Err(DialError::Protocol("no rows for @@server_uuid".to_owned())),
         Answer::Error(error) if error.code == MUST_CHANGE_PASSWORD => {
-            Identity { server_uuid: None, read_only: false }
+            Identity { server_uuid: None, read_only: false, account: Box::default() }
         }
         Answer::Error(error) => return Err(DialError::Server(Box::new(error))),
     };
@@ -103,6 +106,12 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
     } else {
         Err(DialError::Protocol("one answer too many".to_owned()))
     }
+}
+
+/// `name` of `name@host`; the name may itself hold an `@`.
+fn name_of(account: &[u8]) -> &[u8] {
+    let at = account.iter().rposition(|byte| *byte == b'@').unwrap_or(account.len());
+    account.get(..at).unwrap_or(account)
 }
 
 async fn answer(io: &mut PacketStream) -> Result<Answer, DialError> {
