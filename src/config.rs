@@ -5,12 +5,30 @@
 //!
 //! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
 
+mod instances;
+mod problem;
+mod read;
+mod rules;
+mod secrets;
+mod section;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::de::DeTable;
 use zeroize::Zeroizing;
+
+pub use problem::Problem;
+pub use secrets::read_secret_file;
+use section::{Notes, Section, Surroundings};
+
+/// A longer file is not a configuration.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -41,6 +59,66 @@ pub struct Config {
     pub failover: Failover,
     /// `[log]`
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads and checks the text of a configuration file. Relative paths in it begin at `base_dir`. The
+    /// error has every mistake, in the order of the file.
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Self, Vec<Problem>> {
+        let environment = |name: &str| std::env::var(name).ok();
+        parse(text, Surroundings { base_dir, environment: &environment }).0
+    }
+
+    /// Reads and checks a configuration file; one that everybody may read must not hold a password.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        let unreadable = |reason: &dyn std::fmt::Display| {
+            vec![Problem { line: None, message: format!("can't read {}: {reason}", path.display()) }]
+        };
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+        if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+            return Err(unreadable(&"not a configuration file"));
+        }
+        let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(&error))?;
+        let base_dir = path.parent().unwrap_or(Path::new(""));
+        let environment = |name: &str| std::env::var(name).ok();
+        let (parsed, inline_secret) = parse(&text, Surroundings { base_dir, environment: &environment });
+        let exposed = inline_secret.and_then(|line| {
+            let message = secrets::readable_by_all(path, metadata.permissions().mode())?;
+            Some(Problem { line: Some(line), message })
+        });
+        match (parsed, exposed) {
+            (parsed, None) => parsed,
+            (parsed, Some(exposed)) => {
+                let mut problems = parsed.err().unwrap_or_default();
+                problems.push(exposed);
+                Err(problems)
+            }
+        }
+    }
+}
+
+/// The checked configuration or every mistake, and the line of the first password in the text.
+fn parse(text: &str, surroundings: Surroundings<'_>) -> (Result<Config, Vec<Problem>>, Option<usize>) {
+    let notes = Notes::new(text, surroundings);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let line = error.span().map(|span| notes.line(span.start));
+        notes.report(line, error.message().replace('\n', ", "));
+    }
+    // A broken file is not searched for more: what a parser guessed would only confuse.
+    let config = if errors.is_empty() {
+        let root = Section::root(&notes, table.get_ref());
+        let draft = read::draft(&root);
+        root.finish();
+        rules::check(&notes, draft)
+    } else {
+        None
+    };
+    let inline_secret = notes.inline_secret.get();
+    match (config, notes.into_problems()) {
+        (Some(config), problems) if problems.is_empty() => (Ok(config), inline_secret),
+        (_, problems) => (Err(problems), inline_secret),
+    }
 }
 
 /// A password or token: never printed, wiped when dropped.

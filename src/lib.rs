@@ -4,4 +4,5 @@ pub mod backend;
 pub mod config;
 pub mod controller;
 pub mod feed;
+pub mod lifecycle;
 pub mod session;

@@ -1,0 +1,266 @@
+//! Reading the sections of the file into checked values, each with its default.
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::instances::is_name;
+use super::section::{Located, Section};
+use super::{
+    Accounts, ClientTls, ClientTlsMode, Cluster, Durability, Failover, InstanceTls, InstanceTlsMode,
+    LogFormat, Login, OnLeftover, Retention, Sessions, Switchover, WithoutAcker, instances, rules, secrets,
+};
+
+/// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
+const MAX_CLUSTER_CHARS: usize = 57;
+/// More worker threads than any machine we know has cores.
+const MAX_WORKERS: usize = 512;
+/// Client connections are bounded by file descriptors well before this.
+const MAX_CONNECTIONS: usize = 1_000_000;
+/// MySQL's own upper limit of max_connections.
+const MAX_BACKEND: usize = 100_000;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Everything that was readable; what was not has been noted.
+pub(super) struct Draft {
+    pub(super) cluster: Option<Cluster>,
+    pub(super) instances: instances::InstancesDraft,
+    pub(super) accounts: Option<Accounts>,
+    pub(super) listen: rules::ListenDraft,
+    pub(super) admin_token: Option<super::Secret>,
+    pub(super) login: Login,
+    pub(super) sessions: Sessions,
+    pub(super) tls_client: ClientTls,
+    pub(super) tls_instance: InstanceTls,
+    pub(super) durability: rules::DurabilityDraft,
+    pub(super) switchover: Switchover,
+    pub(super) switchover_line: Option<usize>,
+    pub(super) failover: Failover,
+    pub(super) log_format: LogFormat,
+}
+
+pub(super) fn draft(root: &Section<'_>) -> Draft {
+    let switchover = root.child("switchover");
+    let switchover_line = switchover.line();
+    let (tls_client, tls_instance) = tls(root.child("tls"));
+    Draft {
+        cluster: cluster(root.child("cluster")),
+        instances: instances::read(root),
+        accounts: accounts(root.child("accounts")),
+        listen: listen(root.child("listen")),
+        admin_token: admin(root.child("admin")),
+        login: login(root.child("login")),
+        sessions: sessions(root.child("sessions")),
+        tls_client,
+        tls_instance,
+        durability: durability(root.child("durability")),
+        switchover: self::switchover(switchover),
+        switchover_line,
+        failover: failover(root.child("failover")),
+        log_format: log(root.child("log")),
+    }
+}
+
+fn cluster(section: Section<'_>) -> Option<Cluster> {
+    let name = section.required_text("name", "the name of the cluster, such as \"shop\"");
+    let name = name.filter(|name| {
+        let fits = is_name(&name.value, MAX_CLUSTER_CHARS);
+        if !fits {
+            let message = format!("up to {MAX_CLUSTER_CHARS} letters, digits, '-', '_' or '.'");
+            section.bad("name", name.line, &message);
+        }
+        fits
+    });
+    let store = section.required_text("store", "a folder, such as \"file:///var/lib/sluice/shop\"");
+    let store = store.and_then(|store| {
+        let path = store.value.strip_prefix("file://").map(Path::new).filter(|path| path.is_absolute());
+        if path.is_none() {
+            let later = store.value.starts_with("etcd") || store.value.starts_with("kube");
+            let wrong = "must be file:// and an absolute path, such as \"file:///var/lib/sluice/shop\"";
+            section.bad("store", store.line, if later { super::section::NOT_YET } else { wrong });
+        }
+        path.map(Path::to_path_buf)
+    });
+    section.finish();
+    Some(Cluster { name: name?.value, store: store? })
+}
+
+fn accounts(section: Section<'_>) -> Option<Accounts> {
+    let (control, replication, clone) =
+        (section.child("control"), section.child("replication"), section.child("clone"));
+    let accounts = (
+        secrets::account(&control, "the account that observes and operates"),
+        secrets::account(&replication, "the account that replicas follow their source with"),
+        if clone.is_present() { secrets::account(&clone, "") } else { None },
+    );
+    for child in [control, replication, clone, section] {
+        child.finish();
+    }
+    let (control, replication, clone) = accounts;
+    Some(Accounts { control: control?, replication: replication?, clone })
+}
+
+fn listen(section: Section<'_>) -> rules::ListenDraft {
+    let listen = rules::ListenDraft {
+        line: section.line(),
+        split: section.listen_address("split"),
+        primary: section.listen_address("primary"),
+        replica: section.listen_address("replica"),
+        admin: section.listen_address("admin"),
+        health: section.listen_address("health"),
+        workers: match section.number("workers", 0..=MAX_WORKERS, 0) {
+            0 => available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        },
+    };
+    section.finish();
+    listen
+}
+
+fn admin(section: Section<'_>) -> Option<super::Secret> {
+    let token = secrets::admin_token(&section);
+    section.finish();
+    token
+}
+
+fn login(section: Section<'_>) -> Login {
+    let deny_users = section.texts("deny_users").map_or_else(|| vec!["root".to_owned()], |users| users.value);
+    section.must_be_empty("allow");
+    section.must_be_empty("proxy_protocol_from");
+    let retention = [
+        ("session", Some(Retention::Session)),
+        ("memory", Some(Retention::Memory)),
+        ("none", None::<Retention>),
+    ];
+    let login = Login {
+        deny_users,
+        allow: Vec::new(),
+        retention: section.choice("retention", &retention, Retention::Memory),
+        max_age: section.duration("max_age", SECOND..=DAY, MINUTE),
+    };
+    section.finish();
+    login
+}
+
+fn sessions(section: Section<'_>) -> Sessions {
+    // A session owns its backend connections in this version, whichever of the two is asked for.
+    section.choice("pooling", &[("transaction", Some(())), ("session", Some(()))], ());
+    let freshness = [("off", Some(())), ("user", Some(())), ("session", None), ("strong", None)];
+    section.choice("freshness", &freshness, ());
+    let sessions = Sessions {
+        max_connections: section.number("max_connections", 1..=MAX_CONNECTIONS, 10_000),
+        max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
+        replica_fallback: section.flag("replica_fallback", true),
+    };
+    section.finish();
+    sessions
+}
+
+fn file(section: &Section<'_>, key: &'static str) -> Option<Located<PathBuf>> {
+    let name = section.text(key)?;
+    let path = section.notes().surroundings.base_dir.join(&name.value);
+    if let Err(error) = std::fs::File::open(&path) {
+        section.bad(key, name.line, &format!("can't read {}: {error}", path.display()));
+        return None;
+    }
+    Some(Located { value: path, line: name.line })
+}
+
+fn tls(section: Section<'_>) -> (ClientTls, InstanceTls) {
+    let tls = (tls_client(section.child("client")), tls_instance(section.child("instance")));
+    section.finish();
+    tls
+}
+
+fn tls_client(section: Section<'_>) -> ClientTls {
+    let modes = [
+        ("disabled", Some(ClientTlsMode::Disabled)),
+        ("preferred", Some(ClientTlsMode::Preferred)),
+        ("required", Some(ClientTlsMode::Required)),
+        ("verify-ca", None),
+    ];
+    let mode = section.choice("mode", &modes, ClientTlsMode::Preferred);
+    let (cert_given, key_given) = (section.text("cert").is_some(), section.text("key").is_some());
+    let files = match (file(&section, "cert"), file(&section, "key")) {
+        (Some(cert), Some(key)) => Some((cert.value, key.value)),
+        _ => None,
+    };
+    match (cert_given, key_given) {
+        (true, false) => section.missing("key", "a certificate needs its key"),
+        (false, true) => section.missing("cert", "a key needs its certificate"),
+        (true, true) | (false, false) => {}
+    }
+    section.finish();
+    ClientTls { mode, files }
+}
+
+fn tls_instance(section: Section<'_>) -> InstanceTls {
+    let modes = [
+        ("disabled", Some(InstanceTlsMode::Disabled)),
+        ("preferred", Some(InstanceTlsMode::Preferred)),
+        ("required", Some(InstanceTlsMode::Required)),
+        ("verify-ca", Some(InstanceTlsMode::VerifyCa)),
+        ("verify-identity", Some(InstanceTlsMode::VerifyIdentity)),
+    ];
+    let mode = section.choice("mode", &modes, InstanceTlsMode::Preferred);
+    let ca_given = section.text("ca").map(|ca| ca.line);
+    let ca = file(&section, "ca");
+    let verifies = matches!(mode, InstanceTlsMode::VerifyCa | InstanceTlsMode::VerifyIdentity);
+    match ca_given {
+        Some(line) if !verifies => {
+            section.bad("ca", line, "has no effect unless mode is verify-ca or verify-identity")
+        }
+        None if verifies => section.missing("ca", "the verifying modes need a CA file (PEM)"),
+        Some(_) | None => {}
+    }
+    section.finish();
+    InstanceTls { mode, ca: ca.map(|ca| ca.value) }
+}
+
+fn durability(section: Section<'_>) -> rules::DurabilityDraft {
+    let words = [("stall", Some(WithoutAcker::Stall)), ("continue", Some(WithoutAcker::Continue))];
+    let acks = section.number_or_auto("acks");
+    let chosen = section.text("without_acker").is_some();
+    let draft = rules::DurabilityDraft {
+        line: section.line(),
+        acks_line: acks.as_ref().map(|acks| acks.line),
+        without_acker_chosen: chosen,
+        value: Durability {
+            acks: acks.map(|acks| acks.value),
+            without_acker: section.choice("without_acker", &words, WithoutAcker::Stall),
+        },
+    };
+    section.finish();
+    draft
+}
+
+fn switchover(section: Section<'_>) -> Switchover {
+    let words = [("abort", Some(OnLeftover::Abort)), ("kill", Some(OnLeftover::Kill))];
+    let switchover = Switchover {
+        drain: section.duration("drain", Duration::ZERO..=10 * MINUTE, 2 * SECOND),
+        hold: section.duration("hold", Duration::from_millis(100)..=HOUR, 10 * SECOND),
+        on_leftover: section.choice("on_leftover", &words, OnLeftover::Abort),
+    };
+    section.finish();
+    switchover
+}
+
+fn failover(section: Section<'_>) -> Failover {
+    let failover = Failover {
+        automatic: section.flag("automatic", true),
+        stall: section.duration("stall", Duration::ZERO..=DAY, 30 * SECOND),
+    };
+    section.finish();
+    failover
+}
+
+fn log(section: Section<'_>) -> LogFormat {
+    let formats = [("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))];
+    let format = section.choice("format", &formats, LogFormat::Text);
+    section.finish();
+    format
+}
