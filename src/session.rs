@@ -1,6 +1,239 @@
-//! One client: login, the command loop, the relay, and what must survive a move.
+//! One client: its login, the loop over its commands, and what of it survives a change of the primary.
 //!
-//! Never here: the controller; sessions only read the topology feed.
+//! The life of a statement: [`command`] takes it from the client, [`statement`] runs it: [`place`] decides
+//! where (asking `sluice_routing`), waits at the gate and makes the connection ready, [`relay`] passes the
+//! bytes both ways, [`settle`] learns from the answer. [`failure`] is the one place where something that went
+//! wrong becomes an answer to the client.
+//!
+//! Never here: a word with the controller (sessions only read the topology feed), SQL of our own beyond what
+//! restores a session, a packet's layout.
 
-pub mod client_stream;
+mod backends;
+mod command;
+mod failure;
+mod kill;
 pub mod login;
+mod metrics;
+mod moves;
+mod place;
+mod prepared;
+mod prepared_commands;
+mod relay;
+mod settle;
+mod state;
+mod statement;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_protocol::{Capabilities, GtidSet, StatusFlags, TrackerFilter};
+use sluice_routing::decide::{Fallback, Listener};
+use sluice_routing::session_facts::SessionFacts;
+use sluice_routing::topology::InstanceId;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::backend::{BackendLogin, Dialer, PacketStream};
+use crate::feed::Feed;
+use crate::feed::gate::Seat;
+use crate::feed::registry::{self, Registration};
+use backends::{Backend, Backends, DialTask};
+use failure::Failure;
+use login::{LoggedIn, LoginContext};
+pub use metrics::Metrics;
+use prepared::Statements;
+use state::SessionState;
+
+/// What all sessions of the process share.
+#[derive(Debug)]
+pub struct SessionContext {
+    /// The topology feed.
+    pub feed: Arc<Feed>,
+    /// Greeting and accounts.
+    pub login: LoginContext,
+    /// Opens backend connections.
+    pub dialer: Arc<Dialer>,
+    /// Longest time a statement waits at the gate or for a primary.
+    pub hold: Duration,
+    /// Whether reads of the replica listener fall back to the primary.
+    pub replica_fallback: Fallback,
+    /// Counters.
+    pub metrics: Metrics,
+    /// MiB that large commands may take together; see [`command`].
+    pub large_commands: Arc<Semaphore>,
+}
+
+impl SessionContext {
+    /// A context with an unused budget for large commands.
+    pub fn new(
+        feed: Arc<Feed>,
+        login: LoginContext,
+        dialer: Arc<Dialer>,
+        hold: Duration,
+        replica_fallback: Fallback,
+    ) -> Self {
+        Self {
+            feed,
+            login,
+            dialer,
+            hold,
+            replica_fallback,
+            metrics: Metrics::new(),
+            large_commands: Arc::new(Semaphore::new(command::LARGE_COMMANDS_MIB)),
+        }
+    }
+}
+
+/// Why a session ended. A metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    /// COM_QUIT, or the client closed its connection between commands.
+    ClientLeft,
+    /// The client's connection failed.
+    ClientLost,
+    /// An answer was given after which nothing true could follow.
+    Failed,
+    /// Ordered from outside: KILL or shutdown.
+    Ordered,
+    /// COM_CHANGE_USER was refused.
+    ChangeUserRefused,
+}
+
+/// One logged-in client.
+struct Session {
+    context: Arc<SessionContext>,
+    client: PacketStream,
+    login: BackendLogin,
+    registration: Registration,
+    listener: Listener,
+    seat: Seat,
+    shape: watch::Receiver<u64>,
+    state: SessionState,
+    facts: SessionFacts,
+    status: StatusFlags,
+    statements: Statements,
+    backends: Backends,
+    /// Where an open transaction or other state that can't move lives.
+    home: Option<InstanceId>,
+    /// Where the last statement ran: SHOW WARNINGS and its like belong there.
+    last: Option<InstanceId>,
+    /// The replica this session stays on.
+    replica: Option<InstanceId>,
+    /// A replica that could not be used, and until when it is left alone.
+    shunned: Option<(InstanceId, Instant)>,
+    /// GTIDs of the last own write.
+    last_write: Option<GtidSet>,
+    /// A failure that happened while no command was under way; the next one gets it.
+    owed: Option<Failure>,
+    warming: Option<Warming>,
+    large_command: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+/// A connection being opened ahead of a switchover.
+struct Warming {
+    generation: u64,
+    target: InstanceId,
+    dial: DialTask,
+    /// What the dial brought, once it has ended (`None` inside: nothing).
+    opened: Option<Option<crate::backend::BackendConnection>>,
+}
+
+/// Serves one client from its first byte to its last.
+pub async fn serve(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    listener: Listener,
+    worker: usize,
+    context: Arc<SessionContext>,
+) {
+    let registration = registry::register(&context.feed, peer, listener);
+    let logged_in = match Box::pin(login::login(tcp, registration.entry(), &context.login)).await {
+        Ok(logged_in) => logged_in,
+        Err(end) => {
+            context.metrics.login_ended(end);
+            return;
+        }
+    };
+    context.metrics.session_began();
+    let LoggedIn { client, login, first_backend, place } = logged_in;
+    let mut session = Session::new(context, client, login, registration, worker);
+    if let Some(connection) = first_backend {
+        session.adopt_first(connection);
+    }
+    let end = session.run().await;
+    session.context.metrics.session_ended(end);
+    tracing::debug!(session = session.registration.entry().id, ?end, "session ended");
+    session.backends.say_goodbye(|_| true).await;
+    drop(place);
+}
+
+impl Session {
+    fn new(
+        context: Arc<SessionContext>,
+        client: PacketStream,
+        mut login: BackendLogin,
+        registration: Registration,
+        worker: usize,
+    ) -> Self {
+        let schema = login.database.take().map(|schema| schema.into_vec());
+        let listener = registration.entry().listener;
+        Self {
+            client,
+            login,
+            listener,
+            seat: context.feed.gate().seat(worker),
+            shape: context.feed.shape_changes(),
+            state: SessionState::after_login(schema),
+            facts: SessionFacts::default(),
+            status: StatusFlags::AUTOCOMMIT,
+            statements: Statements::default(),
+            backends: Backends::default(),
+            home: None,
+            last: None,
+            replica: None,
+            shunned: None,
+            last_write: None,
+            owed: None,
+            warming: None,
+            large_command: None,
+            registration,
+            context,
+        }
+    }
+
+    /// Takes over the connection that verified the login: it has the schema already.
+    fn adopt_first(&mut self, connection: crate::backend::BackendConnection) {
+        let mut backend = Backend::new(connection);
+        backend.in_step = self.state.version();
+        let entry = self.registration.entry();
+        entry.set_backend(Some((backend.connection.instance, backend.connection.thread_id)));
+        self.backends.insert(backend);
+    }
+
+    fn client_capabilities(&self) -> Capabilities {
+        self.login.client_capabilities
+    }
+
+    /// What the client is to see of the servers' trackers.
+    fn tracker_filter() -> TrackerFilter {
+        TrackerFilter::server_defaults()
+    }
+
+    /// The loop over the client's commands.
+    async fn run(&mut self) -> End {
+        loop {
+            let command = match self.next_command().await {
+                Ok(command) => command,
+                Err(end) => return end,
+            };
+            let ended = Box::pin(self.execute(command)).await;
+            self.large_command = None;
+            if let Err(end) = ended {
+                return end;
+            }
+            self.after_command().await;
+        }
+    }
+}

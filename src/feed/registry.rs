@@ -150,7 +150,13 @@ impl Entry {
         if self.order.compare_exchange(roll_back, none, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             return Order::RollBack;
         }
+        self.peek_order()
+    }
+
+    /// What is asked of the session, leaving it asked.
+    pub fn peek_order(&self) -> Order {
         match self.order.load(Ordering::SeqCst) {
+            1 => Order::RollBack,
             2 => Order::CloseAtBoundary,
             3 => Order::Close,
             _ => Order::None,

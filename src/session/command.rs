@@ -1,0 +1,350 @@
+//! Taking commands from the client and handing each to who runs it.
+//!
+//! Never here: a choice of server, what an answer means.
+
+use bytes::BytesMut;
+use sluice_protocol::command::{Command, QueryView, SetOption, build};
+use sluice_protocol::ok_packet::OkPacket;
+use sluice_protocol::packet::HEADER_LEN;
+use sluice_protocol::response::Expect;
+use sluice_protocol::{Header, frame_payload};
+use sluice_routing::intent::{Intent, Statement, classify};
+use tokio::time::{Duration, Instant, timeout};
+
+use super::failure::{AfterAnswer, ClientFault, Failure, answer};
+use super::relay::write_out;
+use super::statement::Job;
+use super::{End, Session};
+use crate::feed::registry::Order;
+
+/// Largest command, payload bytes: MySQL's own upper limit for max_allowed_packet.
+const MAX_COMMAND: usize = 1 << 30;
+/// A frame above this size takes from the budget for large commands before it is read.
+const LARGE_FRAME: usize = 1 << 20;
+/// MiB that large commands of all sessions may take together: two of the largest.
+pub(crate) const LARGE_COMMANDS_MIB: usize = 2048;
+/// Longest wait for a part of that budget, before the session is closed rather than left hanging.
+const LARGE_COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// One command of the client.
+pub(super) struct ClientCommand {
+    /// The frames as they came.
+    frames: BytesMut,
+    /// The payload, put together, if it spans several frames.
+    assembled: Option<Vec<u8>>,
+}
+
+impl ClientCommand {
+    /// The payload.
+    pub(super) fn payload(&self) -> &[u8] {
+        match &self.assembled {
+            Some(payload) => payload,
+            None => self.frames.get(HEADER_LEN..).unwrap_or_default(),
+        }
+    }
+
+    /// The frames, ready to be sent.
+    pub(super) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+}
+
+/// How far into the client's buffer a command reaches.
+enum Scan {
+    /// It is all there: this many bytes, in one frame or several.
+    Whole { bytes: usize, frames: usize },
+    /// Of the current frame, more is to come.
+    Partial { frame: usize },
+    /// It is over the limit.
+    TooLarge,
+}
+
+fn scan(buffer: &[u8]) -> Scan {
+    let (mut at, mut frames) = (0, 0);
+    loop {
+        let Some(header) = buffer.get(at..).and_then(Header::parse) else {
+            return Scan::Partial { frame: 0 };
+        };
+        let length = header.length as usize;
+        if at + length > MAX_COMMAND {
+            return Scan::TooLarge;
+        }
+        let end = at + HEADER_LEN + length;
+        if buffer.len() < end {
+            return Scan::Partial { frame: length };
+        }
+        (at, frames) = (end, frames + 1);
+        if header.is_last() {
+            return Scan::Whole { bytes: end, frames };
+        }
+    }
+}
+
+impl Session {
+    /// Waits for the next command; meanwhile obeys orders and follows the topology.
+    pub(super) async fn next_command(&mut self) -> Result<ClientCommand, End> {
+        loop {
+            self.obey_while_idle().await?;
+            match scan(self.client.buffer()) {
+                Scan::Whole { bytes, frames } => {
+                    let frames_bytes = self.client.take(bytes);
+                    let assembled = (frames > 1).then(|| assemble(&frames_bytes));
+                    return Ok(ClientCommand { frames: frames_bytes, assembled });
+                }
+                Scan::TooLarge => return Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
+                Scan::Partial { frame } if frame > LARGE_FRAME => self.reserve_large(frame).await?,
+                Scan::Partial { .. } => {}
+            }
+            if self.client.buffer().is_empty() {
+                self.client.release_all();
+            }
+            self.wait_for_client().await?;
+        }
+    }
+
+    /// Waits for bytes of the client, an order, a change of the topology's shape or the end of a warm-up.
+    async fn wait_for_client(&mut self) -> Result<(), End> {
+        let entry = std::sync::Arc::clone(self.registration.entry());
+        tokio::select! {
+            biased;
+            read = self.client.fill() => match read {
+                Ok(0) => Err(End::ClientLeft),
+                Ok(_) => Ok(()),
+                Err(_) => Err(End::ClientLost),
+            },
+            () = entry.ordered() => Ok(()),
+            changed = self.shape.changed() => {
+                self.follow_shape(changed.is_ok()).await;
+                Ok(())
+            }
+            () = super::moves::finished(&mut self.warming) => {
+                self.finish_warming().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn reserve_large(&mut self, frame: usize) -> Result<(), End> {
+        let wanted = u32::try_from(frame / LARGE_FRAME + 1).unwrap_or(u32::MAX);
+        let have = self.large_command.as_ref().map_or(0, |permit| permit.num_permits());
+        let spanned = self.client.buffer().len() / LARGE_FRAME;
+        if have > spanned + 1 {
+            return Ok(());
+        }
+        let budget = std::sync::Arc::clone(&self.context.large_commands);
+        match timeout(LARGE_COMMAND_DEADLINE, budget.acquire_many_owned(wanted)).await {
+            Ok(Ok(permit)) => {
+                match &mut self.large_command {
+                    Some(own) => own.merge(permit),
+                    None => self.large_command = Some(permit),
+                }
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
+        }
+    }
+
+    async fn refuse_and_close(&mut self, fault: ClientFault) -> End {
+        match self.fail(&Failure::Client(fault)).await {
+            Ok(()) => End::Failed,
+            Err(end) => end,
+        }
+    }
+
+    /// Runs one command.
+    pub(super) async fn execute(&mut self, command: ClientCommand) -> Result<(), End> {
+        let entry = self.registration.entry();
+        entry.count_statement();
+        if entry.peek_order() == Order::Close {
+            return Err(End::Ordered);
+        }
+        let Ok(decoded) = Command::decode(command.payload()) else {
+            return Err(self.refuse_and_close(ClientFault::MalformedPacket).await);
+        };
+        if let Command::Quit = decoded {
+            return Err(End::ClientLeft);
+        }
+        if self.owed.is_some() && !decoded.is_unanswered() && !self.is_rollback(&decoded) {
+            return self.pay_owed().await;
+        }
+        self.dispatch(&command, decoded).await
+    }
+
+    async fn dispatch(&mut self, command: &ClientCommand, decoded: Command<'_>) -> Result<(), End> {
+        match decoded {
+            Command::Query(body) => self.query(command, body).await,
+            Command::StmtPrepare(text) => self.prepare(command, text).await,
+            Command::StmtExecute { statement, payload } => self.execute_prepared(statement, payload).await,
+            Command::StmtFetch { statement, .. } => self.fetch(statement, command).await,
+            Command::StmtSendLongData { statement, .. } => self.send_long_data(statement, command).await,
+            Command::StmtReset(statement) => self.reset_statement(statement).await,
+            Command::StmtClose(statement) => self.close_statement(statement).await,
+            Command::Ping => self.ping().await,
+            Command::InitDb(_) => self.plain(command, Expect::Plain, Intent::SessionState).await,
+            Command::SetOption(option) => self.set_option(command, option).await,
+            Command::FieldList(_) => self.plain(command, Expect::FieldList, Intent::LastStatement).await,
+            Command::Statistics => self.plain(command, Expect::Statistics, Intent::LastStatement).await,
+            Command::ProcessInfo => self.plain(command, Expect::Query, Intent::LastStatement).await,
+            Command::Debug => self.plain(command, Expect::Plain, Intent::LastStatement).await,
+            Command::ProcessKill(id) => self.kill_command(id).await,
+            Command::ResetConnection => self.reset_connection().await,
+            Command::ChangeUser(payload) => self.change_user(payload).await,
+            Command::Quit => Err(End::ClientLeft),
+            Command::Sleep
+            | Command::CreateDb(_)
+            | Command::DropDb(_)
+            | Command::Refresh(_)
+            | Command::Shutdown
+            | Command::Connect
+            | Command::Time
+            | Command::DelayedInsert
+            | Command::BinlogDump(_)
+            | Command::TableDump(_)
+            | Command::ConnectOut
+            | Command::RegisterReplica(_)
+            | Command::Daemon
+            | Command::BinlogDumpGtid(_)
+            | Command::Clone
+            | Command::SubscribeGroupReplicationStream
+            | Command::Unknown(_) => {
+                let byte = command.payload().first().copied().unwrap_or_default();
+                self.fail(&Failure::Client(ClientFault::UnknownCommand(byte))).await
+            }
+        }
+    }
+
+    async fn query(&mut self, command: &ClientCommand, _body: &[u8]) -> Result<(), End> {
+        let Ok(view) = QueryView::parse(command.payload(), self.client_capabilities()) else {
+            return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
+        };
+        let statement = classify(view.text, self.facts.mode());
+        match statement.intent {
+            Intent::Kill { kind, target } => self.kill(kind, target).await,
+            Intent::ConnectionId { column } => {
+                let id = self.registration.entry().id;
+                let name = view.text.get(column.start..column.end).unwrap_or(b"CONNECTION_ID()");
+                let text = connection_id_query(id, name);
+                self.own_text(&text, &statement).await
+            }
+            Intent::HarmlessRead
+            | Intent::NeedsPrimary(_)
+            | Intent::LastStatement
+            | Intent::TransactionStart { .. }
+            | Intent::TransactionEnd { .. }
+            | Intent::Savepoint
+            | Intent::SessionState
+            | Intent::Write(_) => {
+                let job = Job::text(command.frames(), Expect::Query, &statement);
+                self.run_job(&job).await
+            }
+        }
+    }
+
+    /// Runs a text in place of the client's.
+    async fn own_text(&mut self, text: &[u8], statement: &Statement) -> Result<(), End> {
+        let mut frames = BytesMut::new();
+        let payload = build::query(text, sluice_protocol::Capabilities::empty());
+        frame_payload(&mut frames, &mut 0, &payload);
+        self.run_job(&Job::text(&frames, Expect::Query, statement)).await
+    }
+
+    /// Runs a command that is no statement where statements of this intent run.
+    pub(super) async fn plain(
+        &mut self,
+        command: &ClientCommand,
+        expect: Expect,
+        intent: Intent,
+    ) -> Result<(), End> {
+        let statement = Statement { intent, effects: Default::default() };
+        self.run_job(&Job::text(command.frames(), expect, &statement)).await
+    }
+
+    async fn set_option(&mut self, command: &ClientCommand, option: SetOption) -> Result<(), End> {
+        self.plain(command, Expect::Plain, Intent::SessionState).await?;
+        match option {
+            SetOption::MultiStatementsOn => self.state.set_multi_statements(true),
+            SetOption::MultiStatementsOff => self.state.set_multi_statements(false),
+            SetOption::Unknown(_) => {}
+        }
+        Ok(())
+    }
+
+    /// PING needs no server: it asks whether the session is alive, and it is.
+    async fn ping(&mut self) -> Result<(), End> {
+        self.answer_ok().await
+    }
+
+    /// Answers OK with the session's status.
+    pub(super) async fn answer_ok(&mut self) -> Result<(), End> {
+        let mut payload = Vec::new();
+        OkPacket::answer(self.status).encode(self.client_capabilities(), &mut payload);
+        self.answer_packet(&payload).await
+    }
+
+    /// Sends one packet as the whole answer to a command.
+    pub(super) async fn answer_packet(&mut self, payload: &[u8]) -> Result<(), End> {
+        let mut frames = BytesMut::new();
+        frame_payload(&mut frames, &mut 1, payload);
+        write_out(&mut self.client, &frames).await.map_err(|_| End::ClientLost)
+    }
+
+    /// Tells the client of a failure; `Err` when the session ends by it.
+    pub(super) async fn fail(&mut self, failure: &Failure) -> Result<(), End> {
+        self.context.metrics.failed(failure);
+        let (packet, after) = answer(failure);
+        if let Some(packet) = packet {
+            self.answer_packet(&packet.encode(self.client_capabilities())).await?;
+        }
+        match after {
+            AfterAnswer::Continue => Ok(()),
+            AfterAnswer::Close => Err(End::Failed),
+        }
+    }
+
+    async fn pay_owed(&mut self) -> Result<(), End> {
+        match self.owed.take() {
+            Some(failure) => self.fail(&failure).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A ROLLBACK of a transaction that is gone already succeeds, as after MySQL's own deadlock error.
+    fn is_rollback(&mut self, command: &Command<'_>) -> bool {
+        use sluice_routing::intent::End as TransactionEnd;
+        let Command::Query(text) = command else { return false };
+        let intent = classify(text, self.facts.mode()).intent;
+        let rollback = matches!(intent, Intent::TransactionEnd { end: TransactionEnd::Rollback, .. });
+        if rollback && matches!(self.owed, Some(Failure::RolledBack(_))) {
+            self.owed = None;
+        }
+        rollback
+    }
+
+    /// When a wait of this session that begins now has to end.
+    pub(super) fn hold_deadline(&self) -> Instant {
+        Instant::now() + self.context.hold
+    }
+}
+
+/// `SELECT CONNECTION_ID()` answered with the id the client knows, under the same column name.
+fn connection_id_query(id: u32, column: &[u8]) -> Vec<u8> {
+    let mut text = format!("SELECT {id} AS `").into_bytes();
+    for &byte in column {
+        if byte == b'`' {
+            text.push(b'`');
+        }
+        text.push(byte);
+    }
+    text.push(b'`');
+    text
+}
+
+fn assemble(mut frames: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(frames.len());
+    while let Some(header) = Header::parse(frames) {
+        let end = HEADER_LEN + header.length as usize;
+        payload.extend_from_slice(frames.get(HEADER_LEN..end).unwrap_or_default());
+        frames = frames.get(end..).unwrap_or_default();
+    }
+    payload
+}

@@ -1,0 +1,119 @@
+//! What a session does beside its client's commands: following the topology, opening a connection ahead of a
+//! switchover, obeying orders.
+//!
+//! Never here: bytes of a statement, a decision about roles.
+
+use sluice_routing::decide::Listener;
+use tokio::time::{Duration, Instant};
+
+use super::backends::{Backend, UseAs};
+use super::failure::{Cause, Failure};
+use super::{End, Session, Warming};
+use crate::backend::Target;
+use crate::feed::registry::Order;
+
+/// Longest wait for a connection opened ahead of a switchover. A target that is slower than this makes the
+/// session dial again after the switchover.
+const WARM_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Waits for a running warm-up to end and puts its result back for `finish_warming`; for ever if there is
+/// none. Safe to cancel: a join handle keeps its result until it is taken.
+pub(super) async fn finished(warming: &mut Option<Warming>) {
+    match warming {
+        Some(Warming { opened: Some(_), .. }) => {}
+        Some(Warming { dial, opened, .. }) => *opened = Some(dial.await.ok().and_then(Result::ok)),
+        None => std::future::pending().await,
+    }
+}
+
+impl Session {
+    /// Looks at everything that may have changed while a command ran.
+    pub(super) async fn after_command(&mut self) {
+        if self.shape.has_changed().unwrap_or(false) {
+            self.shape.mark_unchanged();
+            self.follow_shape(true).await;
+        }
+        if self.warming.as_ref().is_some_and(|warming| warming.dial.is_finished()) {
+            self.finish_warming().await;
+        }
+    }
+
+    /// The epoch, the primary or the warm-up target changed.
+    pub(super) async fn follow_shape(&mut self, feed_alive: bool) {
+        if !feed_alive {
+            return;
+        }
+        let topology = self.context.feed.topology().clone();
+        if let Some(target) = topology.warm.filter(|_| self.listener != Listener::Replica) {
+            let generation = topology.epoch + 1;
+            if self.warming.as_ref().is_none_or(|warming| warming.generation != generation) {
+                self.begin_warming(generation, target, &topology);
+            }
+        }
+        if let Some(replica) = self.replica
+            && topology.is_primary(replica)
+        {
+            self.replica = None;
+        }
+        let (primary, replica, home, warm) = (topology.primary, self.replica, self.home, topology.warm);
+        self.backends.say_goodbye(|instance| ![primary, replica, home, warm].contains(&Some(instance))).await;
+    }
+
+    fn begin_warming(
+        &mut self,
+        generation: u64,
+        target: sluice_routing::topology::InstanceId,
+        topology: &sluice_routing::topology::Topology,
+    ) {
+        if self.backends.living(target).is_some() {
+            self.registration.set_warmed(generation);
+            return;
+        }
+        let Some(target_server) = topology.instance(target).map(Target::of) else { return };
+        let context = std::sync::Arc::clone(&self.context);
+        let login = self.login.clone();
+        let dial = tokio::spawn(async move {
+            let deadline = Instant::now() + WARM_DEADLINE;
+            context.dialer.connect(target_server, &login, deadline).await
+        });
+        self.warming = Some(Warming { generation, target, dial, opened: None });
+    }
+
+    /// Takes over the connection of a warm-up that has ended. One that failed is no harm: the session dials
+    /// when it needs to.
+    pub(super) async fn finish_warming(&mut self) {
+        let Some(warming) = self.warming.take() else { return };
+        let connection = match warming.opened {
+            Some(connection) => connection,
+            None => warming.dial.await.ok().and_then(Result::ok),
+        };
+        if let Some(connection) = connection
+            && !self.backends.has(warming.target)
+        {
+            let mut backend = Backend::new(connection);
+            if backend.restore(&self.state, UseAs::Writer).await.is_ok() {
+                self.backends.insert(backend);
+            }
+        }
+        self.registration.set_warmed(warming.generation);
+    }
+
+    /// Obeys orders that have come while no command is under way.
+    pub(super) async fn obey_while_idle(&mut self) -> Result<(), End> {
+        match self.registration.entry().take_order() {
+            Order::None => Ok(()),
+            Order::Close => Err(End::Ordered),
+            Order::CloseAtBoundary if self.home.is_none() => {
+                self.fail(&Failure::NotExecuted(Cause::Shutdown)).await.and(Err(End::Ordered))
+            }
+            Order::CloseAtBoundary => Ok(()),
+            Order::RollBack => {
+                if let Some(home) = self.home {
+                    self.backends.drop_connection(home);
+                    self.owed = self.lost_home(home, Cause::Switchover);
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Where the next statement runs, and making that place ready: the gate, the connection, the state on it.
+//!
+//! The decision itself is `sluice_routing::decide`; this file carries it out and tries again while the
+//! topology changes, always within the hold limit.
+//!
+//! Never here: the decision, bytes of a statement.
+
+use std::time::Duration;
+
+use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
+use sluice_routing::decide::{Freshness, Listener, RefuseReason, Route, Situation, decide, passes_gate};
+use sluice_routing::intent::Statement;
+use sluice_routing::pin::PinReason;
+use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
+use tokio::time::{Instant, sleep};
+
+use super::backends::{Backend, NotReady, UseAs};
+use super::failure::{Cause, Failure};
+use super::{End, Session};
+use crate::backend::{DialError, Target};
+use crate::feed::gate::HoldEnd;
+
+/// Pause before something that failed for lack of a server is tried again, unless the topology changes.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Longest wait for one backend connection.
+const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a replica that could not be used is left alone by this session.
+const SHUN: Duration = Duration::from_secs(1);
+/// Bytes a client may send ahead while its statement is held; beyond that they are left to TCP.
+const MAX_READ_AHEAD: usize = 64 * 1024;
+
+/// Why there is no place for a statement.
+pub(super) enum NoPlace {
+    /// To be answered.
+    Fail(Failure),
+    /// The session is over.
+    End(End),
+}
+
+impl From<Failure> for NoPlace {
+    fn from(failure: Failure) -> Self {
+        Self::Fail(failure)
+    }
+}
+
+impl Session {
+    /// Finds the instance for a statement and makes the connection to it ready. For a write the gate has been
+    /// passed when this returns.
+    pub(super) async fn place(
+        &mut self,
+        statement: &Statement,
+        deadline: Instant,
+    ) -> Result<InstanceId, NoPlace> {
+        if let Some(home) = self.home {
+            return self.place_at_home(home).await;
+        }
+        loop {
+            let topology = self.visible_topology();
+            let route = self.route(statement, &topology);
+            self.facts.observe_route(&route);
+            match route {
+                Route::Refuse(reason) => {
+                    return Err(refusal(reason).into());
+                }
+                Route::Replica(replica, _) => {
+                    if self.ready_replica(replica, &topology).await {
+                        self.replica = Some(replica);
+                        self.context.metrics.sent_to_replica();
+                        return Ok(replica);
+                    }
+                }
+                Route::Primary(_) => {
+                    if let Some(primary) = self.ready_primary(statement, &route, &topology, deadline).await? {
+                        self.context.metrics.sent_to_primary();
+                        return Ok(primary);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An open transaction or another pin: there is one place only.
+    async fn place_at_home(&mut self, home: InstanceId) -> Result<InstanceId, NoPlace> {
+        if self.backends.living(home).is_none() {
+            let failure = self.lost_home(home, Cause::InstanceLost);
+            return Err(failure.unwrap_or(Failure::NotExecuted(Cause::StateLost)).into());
+        }
+        if self.listener != Listener::Replica {
+            // A pinned session is itself counted at the gate, so it may write while the gate is closed:
+            // the drain waits for it.
+            let _ = self.seat.enter();
+        }
+        Ok(home)
+    }
+
+    /// The topology without the replica that this session just failed to use.
+    fn visible_topology(&mut self) -> Topology {
+        let mut topology = Topology::clone(&self.context.feed.topology());
+        match self.shunned {
+            Some((_, until)) if until <= Instant::now() => self.shunned = None,
+            Some((shunned, _)) => {
+                let instances = topology.instances.iter().cloned().map(|mut instance| {
+                    if instance.id == shunned {
+                        instance.reads = Reads::Stopped(ReadsStopped::Unreachable);
+                    }
+                    instance
+                });
+                topology.instances = instances.collect();
+            }
+            None => {}
+        }
+        topology
+    }
+
+    async fn ready_replica(&mut self, replica: InstanceId, topology: &Topology) -> bool {
+        let deadline = Instant::now() + DIAL_DEADLINE;
+        match self.ready(replica, topology, UseAs::Reader, deadline).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%error, instance = replica.0, "replica not usable by this session");
+                self.backends.drop_connection(replica);
+                self.replica = None;
+                self.shunned = Some((replica, Instant::now() + SHUN));
+                false
+            }
+        }
+    }
+
+    /// Makes the primary ready and passes the gate; `None`: look again.
+    async fn ready_primary(
+        &mut self,
+        statement: &Statement,
+        route: &Route,
+        topology: &Topology,
+        deadline: Instant,
+    ) -> Result<Option<InstanceId>, NoPlace> {
+        let Some(primary) = topology.primary else {
+            self.hold(deadline, Cause::NoPrimary).await?;
+            return Ok(None);
+        };
+        let dial_deadline = deadline.min(Instant::now() + DIAL_DEADLINE);
+        match self.ready(primary, topology, UseAs::Writer, dial_deadline).await {
+            Ok(()) => {}
+            Err(NotReady::Refused(error)) => return Err(Failure::Server(error).into()),
+            Err(NotReady::Dial(DialError::Server(error))) if is_answer(&error) => {
+                return Err(Failure::Server(*error).into());
+            }
+            Err(error) => {
+                tracing::debug!(%error, instance = primary.0, "primary not usable now");
+                self.backends.drop_connection(primary);
+                self.hold(deadline, Cause::Unreachable).await?;
+                return Ok(None);
+            }
+        }
+        if passes_gate(statement, route, &self.facts) {
+            return Ok(Some(primary));
+        }
+        if self.seat.enter().is_err() {
+            self.hold(deadline, Cause::NoPrimary).await?;
+            return Ok(None);
+        }
+        if self.context.feed.topology().primary == Some(primary) {
+            return Ok(Some(primary));
+        }
+        self.seat.leave();
+        Ok(None)
+    }
+
+    /// Waits at the gate, or, while it is open, for a moment. `Err` when the time is over or the client left.
+    async fn hold(&mut self, deadline: Instant, cause: Cause) -> Result<(), NoPlace> {
+        if Instant::now() >= deadline {
+            return Err(Failure::NotExecuted(cause).into());
+        }
+        self.context.metrics.held();
+        let limit = self.context.hold;
+        let closed = self.context.feed.gate().closed().is_some();
+        tokio::select! {
+            end = self.seat.hold(limit), if closed => match end {
+                HoldEnd::Released => Ok(()),
+                HoldEnd::Expired => Err(Failure::NotExecuted(cause).into()),
+            },
+            _ = self.shape.changed(), if !closed => Ok(()),
+            () = sleep(RETRY_PAUSE), if !closed => Ok(()),
+            () = client_gone(&mut self.client) => Err(NoPlace::End(End::ClientLeft)),
+        }
+    }
+
+    /// A living connection to `instance`, in step with the session's state.
+    async fn ready(
+        &mut self,
+        instance: InstanceId,
+        topology: &Topology,
+        use_as: UseAs,
+        deadline: Instant,
+    ) -> Result<(), NotReady> {
+        if self.backends.living(instance).is_none() {
+            let target = topology.instance(instance).map(Target::of).ok_or(DialError::UnknownInstance)?;
+            let connection = self.context.dialer.connect(target, &self.login, deadline).await?;
+            self.backends.insert(Backend::new(connection));
+        }
+        match self.backends.get_mut(instance) {
+            Some(backend) => backend.restore(&self.state, use_as).await,
+            None => Err(NotReady::Lost),
+        }
+    }
+
+    /// The connection that held this session's transaction or pins is gone. Forgets them and says what the
+    /// client has to hear, if it lost anything.
+    pub(super) fn lost_home(&mut self, instance: InstanceId, cause: Cause) -> Option<Failure> {
+        if self.home != Some(instance) {
+            return None;
+        }
+        let only_transaction = self.facts.pins().all(|reason| reason == PinReason::OpenTransaction);
+        self.home = None;
+        if only_transaction {
+            let gone = StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY;
+            self.status = self.status - gone;
+            self.facts.observe_status(self.facts.status() - gone);
+        } else {
+            self.facts.observe_reset();
+            self.statements.forget_attached();
+        }
+        self.publish_facts();
+        let cause = match (only_transaction, cause) {
+            (false, Cause::InstanceLost) => Cause::StateLost,
+            (true | false, cause) => cause,
+        };
+        Some(if only_transaction { Failure::RolledBack(cause) } else { Failure::NotExecuted(cause) })
+    }
+
+    fn route(&self, statement: &Statement, topology: &Topology) -> Route {
+        let freshness = match (&self.last_write, self.listener) {
+            (Some(written), Listener::Split) => Freshness::AtLeast(written),
+            (Some(_), Listener::Primary | Listener::Replica) | (None, _) => Freshness::Any,
+        };
+        decide(
+            statement,
+            &Situation {
+                listener: self.listener,
+                facts: &self.facts,
+                freshness,
+                topology,
+                current_replica: self.replica,
+                fallback: self.context.replica_fallback,
+                seed: u64::from(self.registration.entry().id),
+            },
+        )
+    }
+}
+
+/// Whether a server's refusal of a login is the client's to hear. Stopping (1053), offline mode (3032) and a
+/// blocked host (1129) are states of the server that pass.
+fn is_answer(error: &ErrPacket<'_>) -> bool {
+    !matches!(error.code, 1053 | 1129 | 3032)
+}
+
+/// Waits until the client has closed its connection. What it sends meanwhile stays in its buffer.
+async fn client_gone(client: &mut crate::backend::PacketStream) {
+    while client.buffer().len() < MAX_READ_AHEAD {
+        if !matches!(client.fill().await, Ok(1..)) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+fn refusal(reason: RefuseReason) -> Failure {
+    match reason {
+        RefuseReason::ReadOnlyListener => {
+            Failure::Refused(ErrPacket::with_message(ErrorCode::ReadOnly, reason.sentence()))
+        }
+        RefuseReason::NoReplica => Failure::NotExecuted(Cause::NoReplica),
+    }
+}

@@ -1,0 +1,246 @@
+//! The commands on prepared statements.
+//!
+//! The client's ids are ours; a statement is prepared on a server when it is first executed there. What a
+//! client attaches to a statement on one server (long data, a cursor) pins the session until it is gone.
+//!
+//! Never here: the choice of a server, a packet's layout.
+
+use bytes::BytesMut;
+use sluice_protocol::command::{ExecuteView, build, replace_statement};
+use sluice_protocol::response::Expect;
+use sluice_protocol::{StatusFlags, frame_payload};
+use sluice_routing::effects::Effects;
+use sluice_routing::intent::{Intent, PrimaryNeed, Statement, classify};
+use sluice_routing::topology::InstanceId;
+
+use super::backends::NotReady;
+use super::command::ClientCommand;
+use super::failure::{ClientFault, Failure};
+use super::prepared::{Attached, Prepared, TypesSeen};
+use super::statement::{Body, Job};
+use super::{End, Session};
+
+impl Session {
+    /// COM_STMT_PREPARE
+    pub(super) async fn prepare(&mut self, command: &ClientCommand, text: &[u8]) -> Result<(), End> {
+        let Ok(client_id) = self.statements.next_id() else {
+            return self.fail(&Failure::Client(ClientFault::TooManyStatements)).await;
+        };
+        let statement = classify(text, self.facts.mode());
+        // Preparing runs nothing: it goes where an execution would go and has no effects.
+        let preparing = Statement { intent: prepare_intent(statement.intent), effects: Effects::default() };
+        let expect = Expect::Prepare { client_statement_id: client_id };
+        let job = Job::text(command.frames(), expect, &preparing);
+        let Some(told) = self.run_job_told(&job).await? else { return Ok(()) };
+        if let Some(prepared) = told.prepared {
+            if let Some(instance) = self.last
+                && let Some(backend) = self.backends.get_mut(instance)
+            {
+                backend.ids.insert(client_id, prepared.server_statement_id);
+            }
+            let parameters = prepared.parameters;
+            let text = text.to_vec();
+            let attached = Attached::Nothing;
+            self.statements
+                .insert(client_id, Prepared { text, statement, parameters, types: None, attached });
+        }
+        Ok(())
+    }
+
+    /// COM_STMT_EXECUTE
+    pub(super) async fn execute_prepared(&mut self, client_id: u32, payload: &[u8]) -> Result<(), End> {
+        let capabilities = self.client_capabilities();
+        let Some(prepared) = self.statements.get_mut(client_id) else {
+            return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
+        };
+        let Ok(view) = ExecuteView::parse(payload, prepared.parameters, capabilities) else {
+            return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
+        };
+        if let Some(types) = view.types {
+            let bound = types.to_bound();
+            if prepared.types.as_ref() != Some(&bound) {
+                prepared.types = Some(bound);
+            }
+        }
+        let mut statement = prepared.statement.clone();
+        if view.wants_cursor() && statement.intent == Intent::HarmlessRead {
+            // Its rows are fetched from this very connection; on the primary every pin lives in one place.
+            statement.intent = Intent::LastStatement;
+        }
+        let wants_cursor = view.wants_cursor();
+        let job = Job {
+            body: Body::Execute { client_id, payload },
+            expect: Expect::Execute,
+            statement: &statement,
+        };
+        let told = self.run_job_told(&job).await?;
+        let cursor = told
+            .and_then(|told| told.status)
+            .is_some_and(|status| wants_cursor && status.contains(StatusFlags::CURSOR_EXISTS));
+        let attached = if cursor { Attached::Cursor } else { Attached::Nothing };
+        self.attach(client_id, attached);
+        Ok(())
+    }
+
+    /// COM_STMT_FETCH
+    pub(super) async fn fetch(&mut self, client_id: u32, command: &ClientCommand) -> Result<(), End> {
+        let open = self.statements.get(client_id).is_some_and(|known| known.attached == Attached::Cursor);
+        if !open {
+            return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
+        }
+        let statement = Statement { intent: Intent::LastStatement, effects: Effects::default() };
+        let body = Body::OnPrepared { client_id, payload: command.payload() };
+        let told = self.run_job_told(&Job { body, expect: Expect::Fetch, statement: &statement }).await?;
+        let over = told.is_none_or(|told| {
+            told.error.is_some()
+                || told.status.is_some_and(|status| status.contains(StatusFlags::LAST_ROW_SENT))
+        });
+        if over {
+            self.attach(client_id, Attached::Nothing);
+        }
+        Ok(())
+    }
+
+    /// COM_STMT_SEND_LONG_DATA: no answer; what goes wrong shows at the execution, as with MySQL.
+    pub(super) async fn send_long_data(
+        &mut self,
+        client_id: u32,
+        command: &ClientCommand,
+    ) -> Result<(), End> {
+        let Some(known) = self.statements.get(client_id) else { return Ok(()) };
+        let statement = known.statement.clone();
+        // The data stays on the connection where the execution will come, so a read is pinned to the primary.
+        let intent = match statement.intent {
+            Intent::HarmlessRead => Intent::LastStatement,
+            other => other,
+        };
+        let statement = Statement { intent, effects: Effects::default() };
+        let body = Body::OnPrepared { client_id, payload: command.payload() };
+        let told = self.run_job_told(&Job { body, expect: Expect::Nothing, statement: &statement }).await;
+        match told {
+            Ok(_) => {
+                self.attach(client_id, Attached::LongData);
+                Ok(())
+            }
+            Err(end) => Err(end),
+        }
+    }
+
+    /// COM_STMT_RESET: forgets long data and closes the cursor, wherever they are.
+    pub(super) async fn reset_statement(&mut self, client_id: u32) -> Result<(), End> {
+        let Some(known) = self.statements.get(client_id) else {
+            return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
+        };
+        if known.attached != Attached::Nothing
+            && let Some(home) = self.home
+            && let Some(backend) = self.backends.get_mut(home)
+            && let Some(server_id) = backend.ids.get(client_id)
+            && backend.command(&build::stmt_reset(server_id.id)).await.is_err()
+        {
+            self.backends.drop_connection(home);
+            if let Some(failure) = self.lost_home(home, super::failure::Cause::InstanceLost) {
+                return self.fail(&failure).await;
+            }
+        }
+        self.attach(client_id, Attached::Nothing);
+        self.answer_ok().await
+    }
+
+    /// COM_STMT_CLOSE: no answer.
+    pub(super) async fn close_statement(&mut self, client_id: u32) -> Result<(), End> {
+        self.attach(client_id, Attached::Nothing);
+        self.statements.remove(client_id);
+        for backend in self.backends.iter_mut() {
+            if let Some(server_id) = backend.ids.remove(client_id) {
+                let mut frames = BytesMut::new();
+                frame_payload(&mut frames, &mut 0, &build::stmt_close(server_id.id));
+                // A connection that does not take it is found dead at its next use.
+                let _ = backend.send(&frames).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The frames of an execution for one connection, preparing the statement there first if need be.
+    pub(super) async fn execute_frames(
+        &mut self,
+        instance: InstanceId,
+        client_id: u32,
+        payload: &[u8],
+    ) -> Result<BytesMut, NotReady> {
+        let capabilities = self.client_capabilities();
+        let (Some(backend), Some(prepared)) =
+            (self.backends.get_mut(instance), self.statements.get(client_id))
+        else {
+            return Err(NotReady::Lost);
+        };
+        if backend.ids.get(client_id).is_none() {
+            backend.prepare(client_id, &prepared.text).await?;
+        }
+        let server_id = backend.ids.get(client_id).ok_or(NotReady::Lost)?;
+        let view =
+            ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
+        let mut rebuilt = Vec::with_capacity(payload.len() + 16);
+        if server_id.types == TypesSeen::Yes || view.types.is_some() || prepared.parameters == 0 {
+            rebuilt.extend_from_slice(payload);
+            replace_statement(&mut rebuilt, server_id.id).map_err(|_| NotReady::Lost)?;
+        } else {
+            let head = view
+                .rebuild(server_id.id, prepared.types.as_ref(), backend.connection.capabilities)
+                .map_err(|_| NotReady::Lost)?;
+            rebuilt.extend_from_slice(&head.head);
+            rebuilt.extend_from_slice(payload.get(head.values_at..).unwrap_or_default());
+        }
+        let mut frames = BytesMut::with_capacity(rebuilt.len() + 4);
+        frame_payload(&mut frames, &mut 0, &rebuilt);
+        Ok(frames)
+    }
+
+    /// The frames of another command on a statement, prepared on this connection first if need be.
+    pub(super) async fn on_prepared_frames(
+        &mut self,
+        instance: InstanceId,
+        client_id: u32,
+        payload: &[u8],
+    ) -> Result<BytesMut, NotReady> {
+        let (Some(backend), Some(prepared)) =
+            (self.backends.get_mut(instance), self.statements.get(client_id))
+        else {
+            return Err(NotReady::Lost);
+        };
+        if backend.ids.get(client_id).is_none() {
+            backend.prepare(client_id, &prepared.text).await?;
+        }
+        let server_id = backend.ids.get(client_id).ok_or(NotReady::Lost)?;
+        let mut copy = payload.to_vec();
+        replace_statement(&mut copy, server_id.id).map_err(|_| NotReady::Lost)?;
+        let mut frames = BytesMut::with_capacity(copy.len() + 4);
+        frame_payload(&mut frames, &mut 0, &copy);
+        Ok(frames)
+    }
+
+    fn attach(&mut self, client_id: u32, attached: Attached) {
+        let Some(known) = self.statements.get_mut(client_id) else { return };
+        if known.attached != attached {
+            known.attached = attached;
+            self.observe_attached();
+        }
+    }
+}
+
+/// Where to prepare: where the statement would be executed; KILL and the like are executed by us but prepared
+/// on the primary, which alone can say whether they are right.
+fn prepare_intent(intent: Intent) -> Intent {
+    match intent {
+        Intent::HarmlessRead => Intent::HarmlessRead,
+        Intent::NeedsPrimary(_)
+        | Intent::LastStatement
+        | Intent::ConnectionId { .. }
+        | Intent::Kill { .. }
+        | Intent::TransactionStart { .. }
+        | Intent::TransactionEnd { .. }
+        | Intent::Savepoint
+        | Intent::SessionState
+        | Intent::Write(_) => Intent::NeedsPrimary(PrimaryNeed::NotRecognised),
+    }
+}

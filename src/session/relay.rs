@@ -1,0 +1,259 @@
+//! One command's way to a server and its answer's way back to the client.
+//!
+//! Bytes of the answer go from the server's read buffer to the client as they were read; only control packets
+//! are looked into. A client that reads slowly slows the server down: nothing is collected beyond
+//! [`COALESCE`] bytes.
+//!
+//! Never here: a choice of server, what an answer means for the session, an error text.
+
+use std::io;
+
+use sluice_protocol::response::{
+    Advance, LocalInfileRelay, Prepared, ResponseError, ResponseEvent, ResponseRelay,
+};
+use sluice_protocol::trackers::SessionChanges;
+use sluice_protocol::{ErrPacket, StatusFlags};
+
+use crate::backend::PacketStream;
+use crate::feed::registry::{Entry, Order};
+
+/// Parts of an answer are put together up to this size, so that a small answer is one write.
+const COALESCE: usize = 16 * 1024;
+
+/// Most bytes of a client's file that are read ahead of the server.
+const MAX_FILE_READ_AHEAD: usize = 64 * 1024;
+
+/// What the packets of an answer told, as far as the session has to know.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Status flags of the last OK.
+    pub(crate) status: Option<StatusFlags>,
+    /// Trackers of all OKs together; the later value counts.
+    pub(crate) changes: SessionChanges,
+    /// The last generated id that was not 0.
+    pub(crate) last_insert_id: u64,
+    /// How many OKs came.
+    pub(crate) oks: u32,
+    /// The error that ended the answer.
+    pub(crate) error: Option<ErrPacket<'static>>,
+    /// The new prepared statement.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+impl Told {
+    fn absorb(&mut self, event: ResponseEvent) {
+        match event {
+            ResponseEvent::Ok { summary, columns } => {
+                self.oks = self.oks.saturating_add(1);
+                self.status = Some(summary.status);
+                if columns == 0 && summary.last_insert_id != 0 {
+                    self.last_insert_id = summary.last_insert_id;
+                }
+                merge(&mut self.changes, summary.changes);
+            }
+            ResponseEvent::Error(error) => self.error = Some(error),
+            ResponseEvent::Prepared(prepared) => self.prepared = Some(prepared),
+        }
+    }
+}
+
+fn merge(all: &mut SessionChanges, later: SessionChanges) {
+    if all.is_empty() {
+        *all = later;
+        return;
+    }
+    all.system_variables.extend(later.system_variables);
+    all.state_changed |= later.state_changed;
+    all.schema = later.schema.or(all.schema.take());
+    all.gtids = later.gtids.or(all.gtids.take());
+    all.transaction_characteristics =
+        later.transaction_characteristics.or(all.transaction_characteristics.take());
+    all.transaction_state = later.transaction_state.or(all.transaction_state.take());
+}
+
+/// Which answers are kept from the client for a second try elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HoldBack {
+    /// None.
+    Nothing,
+    /// Errors by which a server says that it does not (or no longer) take the statement: read-only (1290,
+    /// 1836) and stopping (1053).
+    Refusals,
+}
+
+impl HoldBack {
+    pub(crate) fn keeps(self, error: &ErrPacket<'_>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Refusals => matches!(error.code, 1053 | 1290 | 1836),
+        }
+    }
+}
+
+/// Whether somebody's order may break the statement off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Interrupt<'a> {
+    /// Only an order to close the session.
+    OnlyByClose(&'a Entry),
+    /// Also an order to roll the transaction back.
+    ByRollBack(&'a Entry),
+}
+
+impl Interrupt<'_> {
+    /// Waits for an order that breaks the statement off.
+    async fn ordered(self) -> Order {
+        let (Self::OnlyByClose(entry) | Self::ByRollBack(entry)) = self;
+        loop {
+            let order = match self {
+                Self::OnlyByClose(_) => entry.peek_order(),
+                Self::ByRollBack(_) => entry.take_order(),
+            };
+            match order {
+                Order::Close => return Order::Close,
+                Order::RollBack if matches!(self, Self::ByRollBack(_)) => return Order::RollBack,
+                Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
+            }
+        }
+    }
+}
+
+/// How far the answer got before it broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// The client has seen nothing of it.
+    Nothing,
+    /// The client has seen a part.
+    Something,
+}
+
+/// Why an answer was not relayed to its end.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// The server's connection ended or failed, or what it sent can't be followed.
+    Server(Delivered),
+    /// The client's connection failed: the session is over.
+    Client,
+    /// An order broke it off.
+    Ordered(Order, Delivered),
+}
+
+/// Relays the answer to a command that has been sent. `told` is filled as far as the answer came. With
+/// [`HoldBack::Refusals`] an error of that kind that is the whole answer is not written: `told.error` has it.
+pub(crate) async fn relay_answer(
+    server: &mut PacketStream,
+    client: &mut PacketStream,
+    relay: &mut ResponseRelay,
+    told: &mut Told,
+    hold_back: HoldBack,
+    interrupt: Interrupt<'_>,
+) -> Result<(), Cut> {
+    let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
+    loop {
+        match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
+            Advance::Forward { bytes, skip, event } => {
+                let kept = match &event {
+                    Some(ResponseEvent::Error(error)) => sink.untouched() && hold_back.keeps(error),
+                    Some(ResponseEvent::Ok { .. } | ResponseEvent::Prepared(_)) | None => false,
+                };
+                if let Some(event) = event {
+                    told.absorb(event);
+                }
+                if !kept {
+                    sink.write(server.buffer().get(..bytes).unwrap_or_default(), relay.is_complete()).await?;
+                }
+                server.consume(bytes + skip);
+            }
+            Advance::Insert { packet } => sink.write(&packet, false).await?,
+            Advance::NeedMore => {
+                sink.flush().await?;
+                let read = tokio::select! {
+                    biased;
+                    read = server.fill() => read,
+                    order = interrupt.ordered() => return Err(Cut::Ordered(order, sink.delivered)),
+                };
+                if !matches!(read, Ok(1..)) {
+                    return Err(Cut::Server(sink.delivered));
+                }
+            }
+            Advance::LocalInfile { shift } => {
+                sink.flush().await?;
+                relay_file(server, sink.client, LocalInfileRelay::new(shift)).await?;
+                relay.local_infile_finished();
+            }
+            Advance::Complete => break,
+        }
+    }
+    sink.flush().await?;
+    server.release();
+    Ok(())
+}
+
+fn bad_answer(error: ResponseError, delivered: Delivered) -> Cut {
+    tracing::warn!(%error, "a server's answer can't be followed; its connection is dropped");
+    Cut::Server(delivered)
+}
+
+/// The client's side of an answer.
+struct Sink<'a> {
+    client: &'a mut PacketStream,
+    pending: Vec<u8>,
+    delivered: Delivered,
+}
+
+impl Sink<'_> {
+    fn untouched(&self) -> bool {
+        self.pending.is_empty() && self.delivered == Delivered::Nothing
+    }
+
+    async fn write(&mut self, bytes: &[u8], last: bool) -> Result<(), Cut> {
+        if !last && self.pending.len() + bytes.len() <= COALESCE {
+            self.pending.extend_from_slice(bytes);
+            return Ok(());
+        }
+        if !self.pending.is_empty() && self.pending.len() + bytes.len() <= COALESCE {
+            self.pending.extend_from_slice(bytes);
+            return self.flush().await;
+        }
+        self.flush().await?;
+        self.send(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Cut> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        self.send(&pending).await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        self.delivered = Delivered::Something;
+        write_out(self.client, bytes).await.map_err(|_| Cut::Client)
+    }
+}
+
+/// Writes and flushes.
+pub(crate) async fn write_out(stream: &mut PacketStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// Relays a client's file to the server, up to the empty packet that ends it.
+async fn relay_file(
+    server: &mut PacketStream,
+    client: &mut PacketStream,
+    mut file: LocalInfileRelay,
+) -> Result<(), Cut> {
+    while !file.is_finished() {
+        let ready = file.advance(client.buffer_mut());
+        if ready > 0 {
+            let part = client.take(ready);
+            write_out(server, &part).await.map_err(|_| Cut::Server(Delivered::Something))?;
+            continue;
+        }
+        if client.buffer().len() > MAX_FILE_READ_AHEAD || !matches!(client.fill().await, Ok(1..)) {
+            return Err(Cut::Client);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Learning from an answer: status flags and trackers become the session's state, facts, pins and place at
+//! the gate.
+//!
+//! Never here: bytes to or from anyone but the one question that an error inside a transaction needs.
+
+use sluice_protocol::StatusFlags;
+use sluice_routing::intent::Statement;
+use sluice_routing::pin::PinReason;
+use sluice_routing::session_facts::Outcome;
+use sluice_routing::topology::InstanceId;
+
+use super::Session;
+use super::prepared::Attached;
+use super::relay::Told;
+
+impl Session {
+    /// Takes in what the answer to `statement` at `instance` told.
+    pub(super) async fn settle(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
+        let outcome = if told.error.is_some() { Outcome::Failed } else { Outcome::Done };
+        self.take_in_changes(told);
+        let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
+            // An error carries no status flags, and it may have ended the transaction (1213) or not (1062).
+            (true, _) => self.ask_status(instance).await.or(told.status),
+            (false, status) => status,
+        };
+        if let Some(status) = status {
+            self.facts.observe_status(status);
+            self.status = status - StatusFlags::SESSION_STATE_CHANGED;
+        }
+        self.facts.observe_statement(statement, outcome);
+        self.remember_replayable(statement, outcome);
+        if let Some(backend) = self.backends.get_mut(instance) {
+            backend.in_step = self.state.version();
+            if told.last_insert_id != 0 {
+                backend.insert_id = told.last_insert_id;
+            }
+        }
+        self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
+        self.publish_facts();
+    }
+
+    /// Whether an error to this statement leaves it open what state the server is in.
+    fn may_have_moved(&self, statement: &Statement) -> bool {
+        self.facts.in_transaction() || !self.facts.autocommit() || !statement.effects.is_empty()
+    }
+
+    /// The server's status flags, asked for. A connection that does not answer is found dead at its next use.
+    async fn ask_status(&mut self, instance: InstanceId) -> Option<StatusFlags> {
+        self.backends.get_mut(instance)?.status().await.ok()
+    }
+
+    fn take_in_changes(&mut self, told: &Told) {
+        let changes = &told.changes;
+        for (name, value) in &changes.system_variables {
+            self.facts.observe_variable(name, value);
+            let full = match std::str::from_utf8(name) {
+                Ok(name) => self.state.set_variable(name, value).is_err(),
+                Err(_) => true,
+            };
+            if full {
+                self.facts.hold(PinReason::UntrackedVariable, None);
+            }
+        }
+        if let Some(schema) = &changes.schema {
+            self.facts.observe_schema(schema);
+            self.state.set_schema(schema.to_vec());
+        }
+        if let Some(characteristics) = &changes.transaction_characteristics {
+            self.facts.observe_characteristics(characteristics);
+        }
+        match changes.gtid_set() {
+            Some(Ok(written)) => self.last_write = Some(written),
+            Some(Err(error)) => tracing::warn!(%error, "a server reported GTIDs that can't be read"),
+            None => {}
+        }
+        self.state.set_last_insert_id(told.last_insert_id);
+    }
+
+    fn remember_replayable(&mut self, statement: &Statement, outcome: Outcome) {
+        if outcome == Outcome::Failed {
+            return;
+        }
+        for assignment in statement.effects.assignments() {
+            if self.state.set_user_variable(&assignment.name, &assignment.literal).is_err() {
+                self.facts.hold(PinReason::UserVariable, None);
+            }
+        }
+        if let Some(role) = statement.effects.role() {
+            self.state.set_role(role);
+        }
+    }
+
+    /// Long data or a cursor came or went.
+    pub(super) fn observe_attached(&mut self) {
+        for (reason, attached) in
+            [(PinReason::OpenCursor, Attached::Cursor), (PinReason::LongData, Attached::LongData)]
+        {
+            if self.statements.any(attached) {
+                self.facts.hold(reason, None);
+            } else {
+                self.facts.release(reason, None);
+            }
+        }
+        self.home = self.facts.pin().and(self.home.or(self.last));
+        self.publish_facts();
+    }
+
+    /// Shows the facts at the gate and in the registry.
+    pub(super) fn publish_facts(&mut self) {
+        let in_transaction = self.facts.in_transaction();
+        if !in_transaction {
+            self.seat.leave();
+        }
+        let pins = self
+            .facts
+            .pins()
+            .filter(|&reason| reason != PinReason::OpenTransaction)
+            .fold(0, |bits, reason| bits | 1 << reason as u32);
+        if pins == 0 {
+            self.seat.unpin();
+        } else {
+            self.seat.pin();
+        }
+        let entry = self.registration.entry();
+        entry.set_in_transaction(in_transaction);
+        entry.set_pins(pins);
+    }
+}

@@ -1,0 +1,310 @@
+//! Running one statement: place, send, relay, learn; and a second try where that is certainly safe.
+//!
+//! A write that was sent is never sent again unless a server answered that it did not take it.
+//!
+//! Never here: the choice of a server, a packet's layout, words for a client.
+
+use bytes::BytesMut;
+use sluice_protocol::response::{Expect, ResponseRelay};
+use sluice_routing::effects::Effect;
+use sluice_routing::intent::{Intent, Statement};
+use sluice_routing::topology::InstanceId;
+use tokio::time::{Instant, sleep};
+
+use super::backends::NotReady;
+use super::failure::{Cause, Failure};
+use super::place::RETRY_PAUSE;
+use super::relay::{Cut, Delivered, HoldBack, Interrupt, Told, relay_answer, write_out};
+use super::{End, Session};
+use crate::feed::registry::Order;
+
+/// Something to run: bytes for a server, and what is known of them.
+pub(super) struct Job<'a> {
+    /// What to send.
+    pub(super) body: Body<'a>,
+    /// What kind of answer comes.
+    pub(super) expect: Expect,
+    /// What the statement is.
+    pub(super) statement: &'a Statement,
+}
+
+/// The bytes of a job.
+pub(super) enum Body<'a> {
+    /// These frames, the same for every server.
+    Frames(&'a [u8]),
+    /// An execution of a prepared statement: the id differs from server to server.
+    Execute {
+        /// The id the client knows.
+        client_id: u32,
+        /// The client's payload.
+        payload: &'a [u8],
+    },
+    /// Another command on a prepared statement that must be there already.
+    OnPrepared {
+        /// The id the client knows.
+        client_id: u32,
+        /// The client's payload.
+        payload: &'a [u8],
+    },
+}
+
+impl<'a> Job<'a> {
+    /// A job of frames that are sent as they are.
+    pub(super) fn text(frames: &'a [u8], expect: Expect, statement: &'a Statement) -> Self {
+        Self { body: Body::Frames(frames), expect, statement }
+    }
+}
+
+/// What comes after a try that did not end in an answer.
+enum Next {
+    Retry,
+    Fail(Failure),
+    End(End),
+}
+
+impl Session {
+    /// Runs a job to its answer, or answers with what went wrong.
+    pub(super) async fn run_job(&mut self, job: &Job<'_>) -> Result<(), End> {
+        match self.try_job(job).await {
+            Ok(_) => Ok(()),
+            Err(Next::Fail(failure)) => {
+                self.let_go_if_idle();
+                self.fail(&failure).await
+            }
+            Err(Next::End(end)) => Err(end),
+            // try_job retries by itself and never hands this out.
+            Err(Next::Retry) => Err(End::Failed),
+        }
+    }
+
+    /// As [`Session::run_job`], and returns what the answer told (`None`: a failure was answered).
+    pub(super) async fn run_job_told(&mut self, job: &Job<'_>) -> Result<Option<Told>, End> {
+        match self.try_job(job).await {
+            Ok(told) => Ok(Some(told)),
+            Err(Next::Fail(failure)) => {
+                self.let_go_if_idle();
+                self.fail(&failure).await.map(|()| None)
+            }
+            Err(Next::End(end)) => Err(end),
+            Err(Next::Retry) => Err(End::Failed),
+        }
+    }
+
+    async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
+        let deadline = self.hold_deadline();
+        loop {
+            let instance = match self.place(job.statement, deadline).await {
+                Ok(instance) => instance,
+                Err(super::place::NoPlace::Fail(failure)) => return Err(Next::Fail(failure)),
+                Err(super::place::NoPlace::End(end)) => return Err(Next::End(end)),
+            };
+            match self.exchange(instance, job).await {
+                Ok((told, Shown::ToClient)) => return Ok(told),
+                Ok((told, Shown::HeldBack)) => self.refused_by_server(instance, told, deadline).await?,
+                Err(next) => match next {
+                    Next::Retry if Instant::now() < deadline => self.pause_before_retry().await,
+                    Next::Retry => return Err(Next::Fail(Failure::NotExecuted(Cause::Unreachable))),
+                    Next::Fail(_) | Next::End(_) => return Err(next),
+                },
+            }
+        }
+    }
+
+    async fn pause_before_retry(&mut self) {
+        self.let_go_if_idle();
+        tokio::select! {
+            _ = self.shape.changed() => {}
+            () = sleep(RETRY_PAUSE) => {}
+        }
+    }
+
+    /// Gives the write unit back if nothing is open on a server.
+    fn let_go_if_idle(&mut self) {
+        if !self.facts.in_transaction() {
+            self.seat.leave();
+        }
+    }
+
+    /// Sends the job to the connection at `instance` and relays the answer.
+    async fn exchange(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<(Told, Shown), Next> {
+        let frames = self.frames_for(instance, job).await?;
+        let hold_back = self.hold_back(instance, job.statement);
+        let in_transaction = self.facts.in_transaction();
+        let capabilities = self.client_capabilities();
+        let entry = std::sync::Arc::clone(self.registration.entry());
+        let interrupt = if in_transaction && !job.statement.effects.has(Effect::MayCommit) {
+            Interrupt::ByRollBack(&entry)
+        } else {
+            Interrupt::OnlyByClose(&entry)
+        };
+        let Some(backend) = self.backends.get_mut(instance) else {
+            return Err(self.after_not_sent(instance));
+        };
+        entry.set_backend(Some((instance, backend.connection.thread_id)));
+        let bytes = frames.as_deref().unwrap_or(match job.body {
+            Body::Frames(frames) => frames,
+            Body::Execute { .. } | Body::OnPrepared { .. } => &[],
+        });
+        if write_out(&mut backend.connection.io, bytes).await.is_err() {
+            return Err(self.after_cut(instance, job, &Cut::Server(Delivered::Nothing)));
+        }
+        let mut relay = ResponseRelay::new(job.expect, capabilities, Self::tracker_filter(), self.status);
+        let mut told = Told::default();
+        let server = &mut backend.connection.io;
+        let relayed =
+            relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, interrupt).await;
+        if let Err(cut) = relayed {
+            return Err(self.after_cut(instance, job, &cut));
+        }
+        let held_back = told.error.as_ref().is_some_and(|error| hold_back.keeps(error)) && told.oks == 0;
+        if held_back {
+            return Ok((told, Shown::HeldBack));
+        }
+        if let Body::Execute { client_id, .. } = job.body {
+            backend.ids.saw_types(client_id);
+        }
+        self.last = Some(instance);
+        self.settle(instance, job.statement, &told).await;
+        Ok((told, Shown::ToClient))
+    }
+
+    /// Which errors of this server mean "not here, not now" rather than an answer for the client.
+    fn hold_back(&self, instance: InstanceId, statement: &Statement) -> HoldBack {
+        let single = !statement.effects.has(Effect::SeveralStatements)
+            && !statement.effects.has(Effect::Unprovable)
+            && self.home.is_none();
+        if single && self.context.feed.topology().is_primary(instance) {
+            HoldBack::Refusals
+        } else {
+            HoldBack::Nothing
+        }
+    }
+
+    /// A server answered that it is read-only or stopping. If it really is, the statement goes back to the
+    /// gate; otherwise the error has another cause and is the client's.
+    async fn refused_by_server(
+        &mut self,
+        instance: InstanceId,
+        told: Told,
+        deadline: Instant,
+    ) -> Result<(), Next> {
+        let Some(error) = told.error else { return Err(Next::End(End::Failed)) };
+        let stopping = error.code == 1053;
+        let really = stopping || self.reads_only(instance).await;
+        if really && Instant::now() < deadline {
+            self.context.metrics.retried_refusal();
+            if stopping {
+                self.backends.drop_connection(instance);
+            }
+            self.pause_before_retry().await;
+            return Ok(());
+        }
+        self.let_go_if_idle();
+        match self.answer_packet(&error.encode(self.client_capabilities())).await {
+            Ok(()) if stopping => Err(Next::End(End::Failed)),
+            Ok(()) => Err(Next::Fail(Failure::AlreadyAnswered)),
+            Err(end) => Err(Next::End(end)),
+        }
+    }
+
+    async fn reads_only(&mut self, instance: InstanceId) -> bool {
+        let Some(backend) = self.backends.get_mut(instance) else { return false };
+        match backend.query(b"SELECT @@global.read_only").await {
+            Ok(sluice_protocol::response::Answer::Rows { rows, .. }) => {
+                rows.first().and_then(|row| row.first()).is_some_and(|value| value.as_deref() == Some(b"1"))
+            }
+            Ok(_) => false,
+            Err(_) => {
+                self.backends.drop_connection(instance);
+                false
+            }
+        }
+    }
+
+    /// The job's frames for this connection, if they differ from what the client sent.
+    async fn frames_for(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Option<BytesMut>, Next> {
+        match job.body {
+            Body::Frames(_) => Ok(None),
+            Body::Execute { client_id, payload } => {
+                self.execute_frames(instance, client_id, payload).await.map(Some)
+            }
+            Body::OnPrepared { client_id, payload } => {
+                self.on_prepared_frames(instance, client_id, payload).await.map(Some)
+            }
+        }
+        .map_err(|not_ready| self.after_not_ready(instance, not_ready))
+    }
+
+    fn after_not_ready(&mut self, instance: InstanceId, not_ready: NotReady) -> Next {
+        match not_ready {
+            NotReady::Refused(error) => Next::Fail(Failure::Server(error)),
+            NotReady::Lost | NotReady::Dial(_) => {
+                self.backends.drop_connection(instance);
+                self.after_not_sent(instance)
+            }
+        }
+    }
+
+    /// The connection was lost before the statement went out: certainly not executed.
+    fn after_not_sent(&mut self, instance: InstanceId) -> Next {
+        self.backends.drop_connection(instance);
+        match self.lost_home(instance, Cause::InstanceLost) {
+            Some(failure) => Next::Fail(failure),
+            None => Next::Retry,
+        }
+    }
+
+    /// What an answer that broke off means.
+    fn after_cut(&mut self, instance: InstanceId, job: &Job<'_>, cut: &Cut) -> Next {
+        self.backends.drop_connection(instance);
+        let (cause, delivered) = match *cut {
+            Cut::Client => return Next::End(End::ClientLost),
+            Cut::Ordered(Order::Close, _) => return Next::End(End::Ordered),
+            Cut::Ordered(Order::RollBack | Order::None | Order::CloseAtBoundary, delivered) => {
+                (Cause::Switchover, delivered)
+            }
+            Cut::Server(delivered) => (Cause::InstanceLost, delivered),
+        };
+        let may_commit = self.may_have_committed(job.statement);
+        let lost_home = self.lost_home(instance, cause);
+        if may_commit {
+            return match delivered {
+                Delivered::Nothing => Next::Fail(Failure::OutcomeUnknown),
+                Delivered::Something => Next::Fail(Failure::AnswerCut),
+            };
+        }
+        match (delivered, lost_home) {
+            (Delivered::Something, _) => Next::Fail(Failure::AnswerCut),
+            (Delivered::Nothing, Some(failure)) => Next::Fail(failure),
+            (Delivered::Nothing, None) => Next::Retry,
+        }
+    }
+
+    /// Whether a statement that was sent and not answered may have left something committed.
+    fn may_have_committed(&self, statement: &Statement) -> bool {
+        if statement.effects.has(Effect::MayCommit) || statement.effects.has(Effect::Unprovable) {
+            return true;
+        }
+        if self.facts.in_transaction() {
+            return false;
+        }
+        match statement.intent {
+            Intent::HarmlessRead
+            | Intent::LastStatement
+            | Intent::ConnectionId { .. }
+            | Intent::SessionState
+            | Intent::TransactionStart { .. } => false,
+            Intent::NeedsPrimary(_)
+            | Intent::Kill { .. }
+            | Intent::TransactionEnd { .. }
+            | Intent::Savepoint
+            | Intent::Write(_) => true,
+        }
+    }
+}
+
+/// Whether the client has seen an answer.
+enum Shown {
+    ToClient,
+    HeldBack,
+}
