@@ -262,6 +262,11 @@ impl PacketStream {
         &self.input
     }
 
+    /// What has been read and not consumed, for the relay, which renumbers and narrows packets in place.
+    pub fn buffer_mut(&mut self) -> &mut [u8] {
+        &mut self.input
+    }
+
     /// Drops `count` bytes (at most all) off the front of the buffer.
     pub fn consume(&mut self, count: usize) {
         self.input.advance(count.min(self.input.len()));

@@ -51,7 +51,7 @@ impl Session {
 
     fn take_in_changes(&mut self, told: &Told) {
         let changes = &told.changes;
-        for (name, value) in &changes.system_variables {
+        for sluice_protocol::trackers::VariableChange { name, value } in &changes.system_variables {
             self.facts.observe_variable(name, value);
             let full = match std::str::from_utf8(name) {
                 Ok(name) => self.state.set_variable(name, value).is_err(),

@@ -128,7 +128,11 @@ impl Admin {
                 return Ok(operation);
             }
             if began.elapsed() > deadline {
-                return Err(AdminError::Late { id: id.into(), state: operation.state, after: began.elapsed() });
+                return Err(AdminError::Late {
+                    id: id.into(),
+                    state: operation.state,
+                    after: began.elapsed(),
+                });
             }
         }
     }

@@ -127,9 +127,7 @@ async fn run(config: LoadConfig, stopping: watch::Receiver<bool>, live: Arc<Live
     for (id, role) in (0_u16..).zip(config.clients.iter().copied()) {
         let client = Client::new(id, config.login.opts(), origin, Arc::clone(&live));
         let (stopping, pace) = (stopping.clone(), config.pace);
-        clients.spawn(async move {
-            (u32::from(id), repeat(role, pace, client, stopping, end).await)
-        });
+        clients.spawn(async move { (u32::from(id), repeat(role, pace, client, stopping, end).await) });
     }
     let mut report = Report {
         ledger: Ledger::default(),
@@ -163,7 +161,10 @@ async fn repeat(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     });
-    while !*stopping.borrow_and_update() && stopping.has_changed().is_ok() && tokio::time::Instant::now() < end {
+    while !*stopping.borrow_and_update()
+        && stopping.has_changed().is_ok()
+        && tokio::time::Instant::now() < end
+    {
         role.once(&mut client).await;
         if let Some(ticks) = ticks.as_mut() {
             tokio::select! {

@@ -63,7 +63,9 @@ impl Login {
         let ssl = match self.tls {
             Tls::Off => None,
             Tls::Unverified => Some(
-                SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true),
+                SslOpts::default()
+                    .with_danger_accept_invalid_certs(true)
+                    .with_danger_skip_domain_validation(true),
             ),
         };
         OptsBuilder::default()

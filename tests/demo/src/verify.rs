@@ -257,14 +257,18 @@ mod tests {
     use std::collections::HashMap;
 
     fn picture(units: &[(u32, u64, u64)]) -> Picture {
-        let units: HashMap<_, _> = units.iter().map(|(writer, seq, times)| ((*writer, *seq), *times)).collect();
+        let units: HashMap<_, _> =
+            units.iter().map(|(writer, seq, times)| ((*writer, *seq), *times)).collect();
         Picture { units, total: TOTAL, digest: 0 }
     }
 
     #[test]
     fn every_broken_promise_is_a_finding() {
         let mut ledger = Ledger::default();
-        ledger.add(1, vec![Outcome::Acknowledged, Outcome::RolledBack, Outcome::Unknown, Outcome::Acknowledged]);
+        ledger.add(
+            1,
+            vec![Outcome::Acknowledged, Outcome::RolledBack, Outcome::Unknown, Outcome::Acknowledged],
+        );
         assert!(check("db1", &ledger, &picture(&[(1, 0, 1), (1, 3, 1)])).is_empty());
         assert!(check("db1", &ledger, &picture(&[(1, 0, 1), (1, 2, 1), (1, 3, 1)])).is_empty());
         let broken = [

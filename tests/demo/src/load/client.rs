@@ -147,7 +147,11 @@ impl Client {
     pub(super) fn anomaly(&mut self, what: String) {
         self.live.anomalies.fetch_add(1, Ordering::Relaxed);
         if self.journal.anomalies.len() < KEPT_ERRORS {
-            self.journal.anomalies.push(format!("client {} at {:.3?}: {what}", self.id, self.origin.elapsed()));
+            self.journal.anomalies.push(format!(
+                "client {} at {:.3?}: {what}",
+                self.id,
+                self.origin.elapsed()
+            ));
         }
     }
 
@@ -215,7 +219,8 @@ fn with_values(text: &str, values: &[i64]) -> String {
 }
 
 fn unanswered() -> Error {
-    let late = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {ANSWER_DEADLINE:?}"));
+    let late =
+        std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {ANSWER_DEADLINE:?}"));
     Error::Io(late.into())
 }
 

@@ -50,7 +50,9 @@ pub(super) fn outcome(kind: Kind, error: &Error) -> Outcome {
     match (kind, error) {
         // Nothing before the COMMIT can have kept anything: the transaction ends with the connection.
         (Kind::Connect | Kind::Read | Kind::Begin | Kind::Inside | Kind::Rollback, _) => Outcome::RolledBack,
-        (Kind::Commit | Kind::Write, Error::Server(server)) if server.code == OUTCOME_UNKNOWN => Outcome::Unknown,
+        (Kind::Commit | Kind::Write, Error::Server(server)) if server.code == OUTCOME_UNKNOWN => {
+            Outcome::Unknown
+        }
         (Kind::Commit | Kind::Write, Error::Server(_)) => Outcome::RolledBack,
         (Kind::Commit | Kind::Write, Error::Driver(_) | Error::Io(_) | Error::Other(_) | Error::Url(_)) => {
             Outcome::Unknown

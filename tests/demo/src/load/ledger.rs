@@ -47,9 +47,9 @@ impl Ledger {
 
     /// Every unit: writer, sequence number, outcome.
     pub fn units(&self) -> impl Iterator<Item = (u32, u64, Outcome)> + '_ {
-        self.writers
-            .iter()
-            .flat_map(|(writer, outcomes)| (0_u64..).zip(outcomes).map(|(seq, outcome)| (*writer, seq, *outcome)))
+        self.writers.iter().flat_map(|(writer, outcomes)| {
+            (0_u64..).zip(outcomes).map(|(seq, outcome)| (*writer, seq, *outcome))
+        })
     }
 
     /// Counts.

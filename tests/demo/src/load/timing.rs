@@ -182,10 +182,9 @@ impl Timing {
             .filter(|end| (from..=to).contains(end))
             .collect();
         ends.sort_unstable();
-        ends.iter()
-            .zip(ends.iter().skip(1))
-            .max_by_key(|(before, after)| *after - *before)
-            .map(|(before, after)| Gap { from: Duration::from_micros(*before), to: Duration::from_micros(*after) })
+        ends.iter().zip(ends.iter().skip(1)).max_by_key(|(before, after)| *after - *before).map(
+            |(before, after)| Gap { from: Duration::from_micros(*before), to: Duration::from_micros(*after) },
+        )
     }
 
     fn bounds(&self, window: Window) -> (u64, u64) {

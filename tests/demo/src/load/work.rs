@@ -120,7 +120,8 @@ async fn read(client: &mut Client, style: Style) -> Result<(), Failed> {
 async fn report(client: &mut Client, style: Style) -> Result<(), Failed> {
     let text = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
     client.run(Kind::Begin, Style::Text, text, &[]).await?;
-    let row = client.run(Kind::Inside, style, "SELECT CAST(SUM(balance) AS SIGNED) FROM account", &[]).await?;
+    let row =
+        client.run(Kind::Inside, style, "SELECT CAST(SUM(balance) AS SIGNED) FROM account", &[]).await?;
     check_total(client, number(row.as_ref(), 0));
     let text = "SELECT COUNT(*), CAST(SUM(balance) AS SIGNED) FROM account WHERE id >= ?";
     let row = client.run(Kind::Inside, style, text, &[0]).await?;
