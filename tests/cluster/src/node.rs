@@ -305,7 +305,8 @@ impl Node {
     pub async fn exec(&self, sql: &str) -> Result<(), ClusterError> {
         let mut conn = self.root_conn().await?;
         self.sql(sql, conn.query_drop(sql)).await?;
-        self.sql("(log out)", conn.disconnect()).await
+        let _ = conn.disconnect().await; // the statement is done; RESTART and SHUTDOWN cut the connection
+        Ok(())
     }
 
     /// All rows of one statement, as root.
@@ -315,7 +316,7 @@ impl Node {
     pub async fn rows<T: FromRow + Send + 'static>(&self, sql: &str) -> Result<Vec<T>, ClusterError> {
         let mut conn = self.root_conn().await?;
         let rows = self.sql(sql, conn.query(sql)).await?;
-        self.sql("(log out)", conn.disconnect()).await?;
+        let _ = conn.disconnect().await; // the statement is done
         Ok(rows)
     }
 
