@@ -37,6 +37,8 @@ pub enum LastRoute {
 pub struct SessionFacts {
     status: StatusFlags,
     mode: LexMode,
+    /// How text reads on a fresh connection: the server's global settings.
+    initial: LexMode,
     pins: Pins,
     last: LastRoute,
     needs_reset: Hidden,
@@ -68,6 +70,7 @@ impl Default for SessionFacts {
         Self {
             status: StatusFlags::AUTOCOMMIT,
             mode: LexMode::default(),
+            initial: LexMode::default(),
             pins: Pins::default(),
             last: LastRoute::Primary,
             needs_reset: Hidden::Nothing,
@@ -80,6 +83,13 @@ impl Default for SessionFacts {
 }
 
 impl SessionFacts {
+    /// A fresh session. `initial` follows the server's global `sql_mode` and `character_set_client`, to
+    /// which a reset returns without the server saying so.
+    #[must_use]
+    pub fn new(initial: LexMode) -> Self {
+        Self { mode: initial, initial, ..Self::default() }
+    }
+
     /// Whether the server says that a transaction is open.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
@@ -248,11 +258,10 @@ impl SessionFacts {
     }
 
     /// Takes note that the connection was reset (COM_RESET_CONNECTION, COM_CHANGE_USER) and answered OK.
-    /// How text reads goes on until the server reports otherwise.
+    /// The current schema stays.
     pub fn observe_reset(&mut self) {
-        let mode = self.mode;
         let schema = self.schema;
-        *self = Self { mode, schema, ..Self::default() };
+        *self = Self { schema, ..Self::new(self.initial) };
     }
 
     /// Keeps what can be replayed.

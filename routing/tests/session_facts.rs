@@ -4,7 +4,7 @@
 use sluice_protocol::StatusFlags;
 use sluice_routing::lexer::{ClientCharset, DoubleQuotes, Strings};
 use sluice_routing::session_facts::LastRoute;
-use sluice_routing::{InstanceId, Outcome, PinReason, Route, SessionFacts, classify};
+use sluice_routing::{InstanceId, LexMode, Outcome, PinReason, Route, SessionFacts, classify};
 
 /// A session that ran these statements, each answered OK outside a transaction.
 fn after(statements: &[&str]) -> SessionFacts {
@@ -157,6 +157,17 @@ fn trackers_set_how_text_is_read() {
     assert_eq!(facts.mode().charset, ClientCharset::TrailBytes);
     facts.observe_variable(b"character_set_client", b"utf8mb4");
     assert_eq!(facts.mode().charset, ClientCharset::Plain);
+}
+
+#[test]
+fn a_reset_returns_to_how_the_server_reads() {
+    let ansi = LexMode::default().with_sql_mode(b"ANSI_QUOTES");
+    let mut facts = SessionFacts::new(ansi);
+    assert_eq!(facts.mode(), ansi);
+    facts.observe_variable(b"sql_mode", b"");
+    assert_eq!(facts.mode(), LexMode::default());
+    facts.observe_reset();
+    assert_eq!(facts.mode(), ansi);
 }
 
 #[test]
