@@ -83,6 +83,9 @@ class Connection(interpreter.Client):
     def abandon(self, sql):
         raise interpreter.Unsupported
 
+    def missing_infile(self, table):
+        raise interpreter.Unsupported  # it leaves the server waiting for the file until both time out
+
     def thread_id(self):
         return self.connection.connection_id
 

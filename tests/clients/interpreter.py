@@ -53,6 +53,9 @@ class Client:
     def abandon(self, sql):
         raise Unsupported
 
+    def missing_infile(self, table):
+        return self.query(f"LOAD DATA LOCAL INFILE '/nonexistent/file.tsv' INTO TABLE {table}")
+
     def thread_id(self):
         raise Unsupported
 
@@ -177,6 +180,8 @@ class Check:
             return connection.abandon(step["abandon"])
         if "infile" in step:
             return infile(connection, step["infile"], step["into"])
+        if "missing_infile" in step:
+            return connection.missing_infile(step["missing_infile"])
         if "kill_query" in step:
             return self.kill_query(connection, step["kill_query"])
         raise ValueError(f"checks.json has a step nobody knows: {step}")
