@@ -5,4 +5,6 @@ pub mod config;
 pub mod controller;
 pub mod feed;
 pub mod lifecycle;
+pub mod lifecycle;
 pub mod session;
+pub mod workers;

@@ -25,6 +25,7 @@ pub struct Registry {
     sessions: Mutex<BTreeMap<u32, Arc<Entry>>>,
     next_id: AtomicU32,
     warmed: Notify,
+    left: Notify,
 }
 
 /// What somebody else asks of a session.
@@ -193,6 +194,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.feed.registry.lock().remove(&self.entry.id);
         self.feed.registry.warmed.notify_one();
+        self.feed.registry.left.notify_waiters();
     }
 }
 
@@ -219,6 +221,19 @@ impl Registry {
     /// All sessions, by connection id.
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Waits until there is no session.
+    pub async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Waits until every session with a use for the primary has finished warm-up `generation`, or until
