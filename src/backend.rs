@@ -13,6 +13,7 @@ pub mod stream;
 mod tls;
 
 pub use dial::{BackendConnection, DialError, Dialer, Phase, Target};
+pub use first::tracker_statement;
 pub use login::BackendLogin;
 pub use secret::Secret;
 pub use stream::{Idle, PacketStream, ReadError, Stream};

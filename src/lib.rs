@@ -5,6 +5,5 @@ pub mod config;
 pub mod controller;
 pub mod feed;
 pub mod lifecycle;
-pub mod lifecycle;
 pub mod session;
 pub mod workers;

@@ -48,7 +48,6 @@ use prepared::Statements;
 use state::SessionState;
 
 /// What all sessions of the process share.
-#[derive(Debug)]
 pub struct SessionContext {
     /// The topology feed.
     pub feed: Arc<Feed>,
@@ -150,13 +149,8 @@ pub async fn serve(
     context: Arc<SessionContext>,
 ) {
     let registration = registry::register(&context.feed, peer, listener);
-    let logged_in = match Box::pin(login::login(tcp, registration.entry(), &context.login)).await {
-        Ok(logged_in) => logged_in,
-        Err(end) => {
-            context.metrics.login_ended(end);
-            return;
-        }
-    };
+    // The client has been told why it was not let in, and the login has counted it.
+    let Ok(logged_in) = login::login(tcp, registration.entry(), &context.login).await else { return };
     context.metrics.session_began();
     let LoggedIn { client, login, first_backend, place } = logged_in;
     let mut session = Session::new(context, client, login, registration, worker);

@@ -6,7 +6,6 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 use super::End;
 use super::failure::Failure;
-use super::login::LoginEnd;
 
 /// Handles of all counters of the room.
 #[derive(Clone)]
@@ -50,7 +49,6 @@ impl Metrics {
             "sluice_errors_sent_total",
             "Errors Sluice itself answered, by code: 1213 rolled back, 1053 not executed, 1180 outcome unknown."
         );
-        describe_counter!("sluice_logins_ended_total", "Logins that were not completed, by reason.");
         describe_counter!("sluice_sessions_ended_total", "Ended sessions by reason.");
         let sent = |code: &'static str| counter!("sluice_errors_sent_total", "code" => code);
         Self {
@@ -82,22 +80,6 @@ impl Metrics {
             End::ChangeUserRefused => "change_user_refused",
         };
         counter!("sluice_sessions_ended_total", "why" => why).increment(1);
-    }
-
-    pub(super) fn login_ended(&self, end: LoginEnd) {
-        let why = match end {
-            LoginEnd::TooManyConnections => "too_many_connections",
-            LoginEnd::Closed => "closed",
-            LoginEnd::Deadline => "deadline",
-            LoginEnd::BadHandshake => "bad_handshake",
-            LoginEnd::Tls => "tls",
-            LoginEnd::TlsRequired => "tls_required",
-            LoginEnd::Denied => "denied",
-            LoginEnd::Refused => "refused",
-            LoginEnd::NoInstance => "no_instance",
-            LoginEnd::Network => "network",
-        };
-        counter!("sluice_logins_ended_total", "why" => why).increment(1);
     }
 
     pub(super) fn held(&self) {

@@ -3,7 +3,8 @@
 //!
 //! Never here: bytes to or from anyone but the one question that an error inside a transaction needs.
 
-use sluice_protocol::StatusFlags;
+use sluice_protocol::{Answer, StatusFlags};
+use sluice_routing::effects::Effect;
 use sluice_routing::intent::Statement;
 use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::Outcome;
@@ -12,6 +13,7 @@ use sluice_routing::topology::InstanceId;
 use super::Session;
 use super::prepared::Attached;
 use super::relay::Told;
+use crate::backend::tracker_statement;
 
 impl Session {
     /// Takes in what the answer to `statement` at `instance` told.
@@ -34,6 +36,13 @@ impl Session {
             if told.last_insert_id != 0 {
                 backend.insert_id = told.last_insert_id;
             }
+        }
+        if statement.effects.has(Effect::SetsTrackers)
+            && let Some(backend) = self.backends.get_mut(instance)
+            && !matches!(backend.query(tracker_statement()).await, Ok(Answer::Ok(_)))
+        {
+            // Without trackers this connection would hide what happens on it.
+            self.backends.drop_connection(instance);
         }
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();
@@ -64,6 +73,9 @@ impl Session {
         if let Some(schema) = &changes.schema {
             self.facts.observe_schema(schema);
             self.state.set_schema(schema.to_vec());
+        }
+        if changes.state_changed {
+            self.facts.observe_state_change();
         }
         if let Some(characteristics) = &changes.transaction_characteristics {
             self.facts.observe_characteristics(characteristics);
