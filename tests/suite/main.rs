@@ -1,1 +1,5 @@
-fn main() {}
+//! Sluice against real MySQL servers, one binary for all suites.
+//!
+//! Never here: a sleep as synchronisation, a server that the harness did not start.
+
+mod login;

@@ -1,0 +1,246 @@
+//! What the login tests are made of: a listener that logs clients in and passes bytes on, and a client that
+//! shows every packet.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice::backend::{Dialer, PacketStream, Stream};
+use sluice::config::{self, Config};
+use sluice::feed::{self, Feed, registry};
+use sluice::session::login::{LoginContext, LoginEnd, change_user, login};
+use sluice_cluster::Node;
+use sluice_protocol::auth::{ChannelSecurity, ClientStep, Password};
+use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest};
+use sluice_protocol::{Capabilities, ErrPacket};
+use sluice_routing::decide::Listener;
+use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// One instance of a test's topology; the first is the primary, the others serve reads.
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) uuid: Uuid,
+}
+
+impl Place {
+    pub(crate) fn of(node: &Node) -> Self {
+        Self { address: node.address().into(), uuid: node.uuid() }
+    }
+}
+
+/// A configuration for these instances; adjusted by the test before [`Front::start`].
+pub(crate) fn configuration(places: &[Place], store: &Path) -> Config {
+    let account = |user: &str| config::Account {
+        user: user.to_owned(),
+        password: config::Secret("unused".to_owned().into()),
+    };
+    let instance = |(number, place): (usize, &Place)| config::Instance {
+        name: format!("db{}", number + 1).into(),
+        address: place.address.to_string().into(),
+        admin: None,
+        replication_address: None,
+        zone: None,
+        promotion: config::Promotion::Neutral,
+        acker: true,
+    };
+    Config {
+        cluster: config::Cluster { name: "test".to_owned(), store: store.to_owned() },
+        instances: places.iter().enumerate().map(instance).collect(),
+        accounts: config::Accounts { control: account("sluice"), replication: account("repl"), clone: None },
+        listen: config::Listen {
+            split: None,
+            primary: None,
+            replica: None,
+            admin: ([127, 0, 0, 1], 0).into(),
+            health: None,
+            workers: 1,
+        },
+        admin_token: None,
+        login: config::Login {
+            deny_users: vec!["root".to_owned()],
+            allow: Vec::new(),
+            retention: config::Retention::Memory,
+            max_age: Duration::from_mins(1),
+        },
+        sessions: config::Sessions { max_connections: 100, max_backend: 100, replica_fallback: true },
+        tls_client: config::ClientTls { mode: config::ClientTlsMode::Preferred, files: None },
+        tls_instance: config::InstanceTls { mode: config::InstanceTlsMode::Preferred, ca: None },
+        durability: config::Durability { acks: None, without_acker: config::WithoutAcker::Stall },
+        switchover: config::Switchover {
+            drain: Duration::from_secs(2),
+            hold: Duration::from_secs(10),
+            on_leftover: config::OnLeftover::Abort,
+        },
+        failover: config::Failover { automatic: true, stall: Duration::from_secs(30) },
+        log_format: config::LogFormat::Text,
+    }
+}
+
+/// A listener in front of instances.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) ends: mpsc::UnboundedReceiver<LoginEnd>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Front {
+    pub(crate) async fn start(config: &Config, places: &[Place]) -> Self {
+        let instances: Vec<Instance> = config
+            .instances
+            .iter()
+            .zip(places)
+            .zip(0..)
+            .map(|((instance, place), id)| Instance {
+                server_uuid: Some(place.uuid),
+                version: Some("9.7.4".into()),
+                reads: Reads::Serving,
+                ..Instance::unchecked(InstanceId(id), instance.name.clone(), instance.address.clone())
+            })
+            .collect();
+        let topology = Topology { epoch: 1, primary: Some(InstanceId(0)), ..Topology::unknown(instances) };
+        let (_publisher, feed) = feed::channel(1, topology);
+        let dialer = Arc::new(Dialer::new(config).unwrap());
+        let context = Arc::new(LoginContext::new(config, dialer, Arc::clone(&feed)).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, ends) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            loop {
+                let (tcp, peer) = listener.accept().await.unwrap();
+                let (context, feed, tell) = (Arc::clone(&context), Arc::clone(&feed), tell.clone());
+                tokio::spawn(async move {
+                    if let Err(end) = serve(tcp, peer, &context, &feed).await {
+                        let _ = tell.send(end);
+                    }
+                });
+            }
+        });
+        Self { address, ends, task }
+    }
+
+    /// Why the next client that fails was not let in.
+    pub(crate) async fn end(&mut self) -> LoginEnd {
+        tokio::time::timeout(Duration::from_secs(30), self.ends.recv()).await.unwrap().unwrap()
+    }
+}
+
+const COM_QUIT: u8 = 0x01;
+const COM_CHANGE_USER: u8 = 0x11;
+
+async fn serve(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    context: &LoginContext,
+    feed: &Arc<Feed>,
+) -> Result<(), LoginEnd> {
+    let registration = registry::register(feed, peer, Listener::Primary);
+    let session = login(tcp, registration.entry(), context).await?;
+    let (mut client, mut who) = (session.client, session.login);
+    let Some(mut backend) = session.first_backend else { return Ok(()) };
+    loop {
+        tokio::select! {
+            read = client.fill() => match (read, client.buffer().get(4)) {
+                (Ok(0) | Err(_), _) | (_, Some(&COM_QUIT)) => return Ok(()),
+                (Ok(_), Some(&COM_CHANGE_USER)) => {
+                    let command = client.read_packet(1 << 16).await.unwrap();
+                    let changed =
+                        change_user(&mut client, &command.payload, &who, registration.entry(), context).await?;
+                    (who, backend) = (changed.login, changed.first_backend.unwrap());
+                }
+                (Ok(count), _) => pass(&mut client, &mut backend.io, count).await,
+            },
+            read = backend.io.fill() => match read {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(count) => pass(&mut backend.io, &mut client, count).await,
+            },
+        }
+    }
+}
+
+async fn pass(from: &mut PacketStream, to: &mut PacketStream, count: usize) {
+    let bytes = from.take(count);
+    to.write_all(&bytes).await.unwrap();
+    to.flush().await.unwrap();
+}
+
+/// A login as a client sees it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The first bytes of the server's packets between the login and its end: `0x0103` and so on.
+    pub(crate) steps: Vec<u16>,
+    /// The client, logged in, or the server's error.
+    pub(crate) result: Result<PacketStream, ErrPacket<'static>>,
+}
+
+impl Seen {
+    /// Number, SQLSTATE and text of the error.
+    pub(crate) fn error(self) -> (u16, String, String) {
+        let error = self.result.err().expect("the login should have failed");
+        let state = error.sql_state.map_or_else(String::new, |s| String::from_utf8_lossy(&s).into_owned());
+        (error.code, state, String::from_utf8_lossy(&error.message).into_owned())
+    }
+}
+
+/// What the test's client speaks, like a current driver.
+pub(crate) const CLIENT: Capabilities =
+    Capabilities::CONNECT_ATTRS.union(Capabilities::SESSION_TRACK).union(Capabilities::DEPRECATE_EOF);
+
+/// Logs in without TLS.
+pub(crate) async fn attempt(
+    address: SocketAddr,
+    user: &str,
+    password: &str,
+    database: Option<&str>,
+    capabilities: Capabilities,
+) -> Seen {
+    let password = Password::new(password.as_bytes().to_vec());
+    let request = LoginRequest {
+        user: user.as_bytes(),
+        password: &password,
+        database: database.map(str::as_bytes),
+        capabilities,
+        collation: 45,
+        max_packet: 1 << 24,
+        attributes: &[],
+    };
+    let mut io = PacketStream::new(Stream::from_tcp(TcpStream::connect(address).await.unwrap()));
+    let mut steps = Vec::new();
+    let greeting = io.read_packet(1 << 16).await.unwrap();
+    let ready = match ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain) {
+        Ok(ready) => ready,
+        Err(HandshakeError::Refused(error)) => return Seen { steps, result: Err(error) },
+        Err(error) => panic!("{error}"),
+    };
+    let (payload, mut auth, _) = ready.log_in(&request);
+    io.write_packet(&payload).await.unwrap();
+    loop {
+        let packet = io.read_packet(1 << 16).await.unwrap();
+        let at = |index: usize| packet.payload.get(index).copied().unwrap_or_default();
+        steps.push(u16::from_be_bytes([at(0), at(1)]));
+        match auth.on(&packet.payload).unwrap() {
+            ClientStep::Send { payload, next } => {
+                io.write_packet(&payload).await.unwrap();
+                auth = next;
+            }
+            ClientStep::Wait(next) => auth = next,
+            ClientStep::Done(_) => {
+                io.set_sequence(0);
+                return Seen { steps, result: Ok(io) };
+            }
+            ClientStep::Refused(error) => {
+                steps.pop();
+                return Seen { steps, result: Err(error) };
+            }
+        }
+    }
+}
