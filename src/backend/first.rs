@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::dial::{DialError, Phase};
 use super::stream::PacketStream;
 
-/// Told by a server to an account whose password has expired: nothing works but changing it.
+/// Told by a server to an account whose password has expired: nothing works but changing it, and the trackers
+/// stay as the server has them by default.
 const MUST_CHANGE_PASSWORD: u16 = 1820;
 
 /// Switches the trackers on, for the variables that routing counts on being told ([`TRACKED`]; any other one
@@ -38,7 +39,7 @@ pub fn tracker_statement() -> &'static [u8] {
 const IDENTITY: &[u8] = b"SELECT @@server_uuid, @@read_only, CURRENT_USER()";
 
 /// What the server said about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     /// `None` in the sandbox of an expired password.
     pub(super) server_uuid: Option<Uuid>,
@@ -57,25 +58,14 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
     io.flush().await.map_err(lost)?;
     match answer(io).await? {
         Answer::Ok(_) => {}
+        Answer::Error(error) if error.code == MUST_CHANGE_PASSWORD => {}
         Answer::Rows { .. } => return Err(DialError::Protocol("rows in answer to SET".to_owned())),
         Answer::Error(error) => return Err(DialError::Server(Box::new(error))),
     }
     let identity = match answer(io).await? {
-        Answer::Rows { rows, .. } => match rows.first().map(Vec::as_slice) {
-            Some([Some(uuid), Some(read_only), Some(account)]) => Identity {
-                server_uuid: Some(
-                    Uuid::try_parse_ascii(uuid)
-                        .map_err(|error| DialError::Protocol(format!("@@server_uuid is no UUID: {error}")))?,
-                ),
-                read_only: read_only != b"0",
-                account: name_of(account).into(),
-            },
-            _ => return Err(DialError::Protocol("an odd row for @@server_uuid".to_owned())),
-        },
+        Answer::Rows { rows, .. } => identity(rows.first().map_or(&[], Vec::as_slice))?,
+        Answer::Error(error) if error.code == MUST_CHANGE_PASSWORD => Identity::default(),
         Answer::Ok(_) => return Err(DialError::Protocol("no rows for @@server_uuid".to_owned())),
-        Answer::Error(error) if error.code == MUST_CHANGE_PASSWORD => {
-            Identity { server_uuid: None, read_only: false, account: Box::default() }
-        }
         Answer::Error(error) => return Err(DialError::Server(Box::new(error))),
     };
     if io.buffer().is_empty() {
@@ -83,6 +73,15 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
     } else {
         Err(DialError::Protocol("one answer too many".to_owned()))
     }
+}
+
+fn identity(row: &[Option<Vec<u8>>]) -> Result<Identity, DialError> {
+    let [Some(uuid), Some(read_only), Some(account)] = row else {
+        return Err(DialError::Protocol("an odd row for @@server_uuid".to_owned()));
+    };
+    let uuid = Uuid::try_parse_ascii(uuid)
+        .map_err(|error| DialError::Protocol(format!("@@server_uuid is no UUID: {error}")))?;
+    Ok(Identity { server_uuid: Some(uuid), read_only: read_only != b"0", account: name_of(account).into() })
 }
 
 /// `name` of `name@host`; the name may itself hold an `@`.
