@@ -5,11 +5,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_protocol::auth::{ChannelSecurity, ClientStep};
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::topology::{Instance, InstanceId};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -143,6 +145,11 @@ pub enum DialError {
 
 /// Largest packet of a login, in bytes: greetings, keys and errors are far smaller.
 const LOGIN_PACKET: usize = 64 * 1024;
+/// How long bytes sent to an instance may stay unacknowledged or unread. Without it a request to a host that
+/// lost its power waits for a quarter of an hour; with much less, a server that is long busy with the first part
+/// of a LOAD DATA would be given up. Clients get no such limit: one that reads slowly is its server's
+/// `net_write_timeout` to judge.
+const USER_TIMEOUT: Duration = Duration::from_mins(2);
 /// The largest packet we say to take, in bytes; MySQL's own upper limit.
 const MAX_PACKET: u32 = 1 << 30;
 
@@ -279,7 +286,12 @@ async fn open(address: &str, deadline: Instant, phase: &mut Phase) -> Result<Tcp
         let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
         left = left.saturating_sub(1);
         last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Ok(tcp)) => {
+                if let Err(error) = SockRef::from(&tcp).set_tcp_user_timeout(Some(USER_TIMEOUT)) {
+                    tracing::debug!(%error, "socket option not set");
+                }
+                return Ok(tcp);
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => DialError::Refused,
             Ok(Err(source)) => DialError::Network { phase: *phase, source },
             Err(_) => DialError::Deadline { phase: *phase },
@@ -331,5 +343,93 @@ fn unread(error: ReadError, phase: Phase) -> DialError {
         }
         ReadError::Packet(error) => DialError::Protocol(error.to_string()),
         ReadError::Io(source) => DialError::Network { phase, source },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+mod tests {
+    use sluice_protocol::auth::{Nonce, Password};
+    use sluice_protocol::frame_payload;
+    use sluice_protocol::handshake::Greeting;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::backend::Secret;
+    use crate::config::{InstanceTls, InstanceTlsMode};
+
+    /// Dials a server that says `words` and nothing more.
+    async fn dial(words: &[u8], mode: InstanceTlsMode) -> DialError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let words = words.to_vec();
+        let server = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            tcp.write_all(&words).await.unwrap();
+            tcp
+        });
+        let error = dial_at(&address.to_string(), mode).await;
+        drop(server.await.unwrap());
+        error
+    }
+
+    async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
+        let permits = Arc::new(Semaphore::new(1));
+        let tls = Tls::new(&InstanceTls { mode, ca: None }).unwrap();
+        let dialer = Dialer { endpoints: vec![Endpoint { address: address.into(), permits }], tls };
+        let login = BackendLogin {
+            user: (*b"app").into(),
+            secret: Some(Secret::new(Password::new(b"x".to_vec()))),
+            database: None,
+            collation: 45,
+            client_capabilities: Capabilities::empty(),
+            attributes: Box::default(),
+        };
+        let target = Target { instance: InstanceId(0), expected_uuid: None };
+        let deadline = Instant::now() + Duration::from_millis(300);
+        let error = dialer.connect(target, &login, deadline).await.unwrap_err();
+        assert_eq!(dialer.endpoints.first().unwrap().permits.available_permits(), 1);
+        error
+    }
+
+    /// The greeting of a server without TLS.
+    fn greeting() -> Vec<u8> {
+        let nonce = Nonce::from_random([7; 20]);
+        let payload = Greeting::new("9.7.4", 7, nonce, login::ALWAYS, 45).encode();
+        let mut framed = Vec::new();
+        frame_payload(&mut framed, &mut 0, &payload);
+        framed
+    }
+
+    #[tokio::test]
+    async fn every_silence_and_nonsense_has_its_error() {
+        let off = InstanceTlsMode::Disabled;
+        assert!(matches!(dial(b"", off).await, DialError::Deadline { phase: Phase::Greeting }));
+        assert!(matches!(dial(b"HTTP/1.1 400\r\n", off).await, DialError::Protocol(_)));
+        assert!(matches!(dial(b"\x01\0\0\0\x09", off).await, DialError::Protocol(_)));
+        let refused = dial(b"\x17\0\0\0\xff\x10\x04Too many connections", off).await;
+        assert!(matches!(refused, DialError::Server(error) if error.code == 1040));
+        let silent = dial(&greeting(), off).await;
+        assert!(matches!(silent, DialError::Deadline { phase: Phase::Authenticate }), "{silent}");
+        let tls = dial(&greeting(), InstanceTlsMode::Required).await;
+        assert!(matches!(&tls, DialError::Tls(text) if text.contains("offers no TLS")), "{tls}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_not_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let off = InstanceTlsMode::Disabled;
+        assert!(matches!(dial_at(&address.to_string(), off).await, DialError::Refused));
+        assert!(matches!(dial_at("no-port", off).await, DialError::Resolve(_)));
+    }
+
+    #[test]
+    fn hosts_are_taken_from_addresses() {
+        for (address, host) in [("db1:3306", "db1"), ("10.0.0.1:3306", "10.0.0.1"), ("[::1]:3306", "::1")] {
+            assert_eq!(host_of(address), host);
+        }
     }
 }

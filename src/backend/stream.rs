@@ -29,10 +29,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer before the connection is given up.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long sent bytes may stay unacknowledged. Without it a peer that lost its power keeps a connection
-/// busy for a quarter of an hour.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// A TCP connection, with or without TLS on it.
 #[derive(Debug)]
 pub enum Stream {
@@ -43,8 +39,8 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Takes over a connected socket and sets what every connection of ours has: no delay, keepalive, a
-    /// limit for unacknowledged bytes. A socket that refuses an option is used without it.
+    /// Takes over a connected socket and sets what every connection of ours has: no delay and keepalive. A
+    /// socket that refuses an option is used without it.
     #[must_use]
     pub fn from_tcp(tcp: TcpStream) -> Self {
         let socket = socket2::SockRef::from(&tcp);
@@ -52,13 +48,10 @@ impl Stream {
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_RETRIES);
-        let options = [
-            tcp.set_nodelay(true),
-            socket.set_tcp_keepalive(&keepalive),
-            socket.set_tcp_user_timeout(Some(USER_TIMEOUT)),
-        ];
-        for error in options.into_iter().filter_map(Result::err) {
-            tracing::debug!(%error, "socket option not set");
+        for result in [tcp.set_nodelay(true), socket.set_tcp_keepalive(&keepalive)] {
+            if let Err(error) = result {
+                tracing::debug!(%error, "socket option not set");
+            }
         }
         Self::Tcp(tcp)
     }
@@ -69,13 +62,17 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    /// Waits until a read would not wait. Bytes that TLS has decrypted already are not seen: for TLS this
-    /// returns at once.
-    async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => std::future::poll_fn(|cx| tcp.poll_read_ready(cx)).await,
-            Self::Tls(_) => Ok(()),
-        }
+    /// Waits until a read would probably not wait.
+    async fn readable(&mut self) -> io::Result<()> {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => match tls.get_ref() {
+                (tcp, session) if session.wants_read() => tcp,
+                // Decrypted bytes, or the end, are there already.
+                _ => return Ok(()),
+            },
+        };
+        std::future::poll_fn(|cx| tcp.poll_read_ready(cx)).await
     }
 }
 
@@ -332,5 +329,67 @@ impl PacketStream {
                 Idle::Unread
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (PacketStream, PacketStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        (PacketStream::new(Stream::from_tcp(near)), PacketStream::new(Stream::from_tcp(far)))
+    }
+
+    #[tokio::test]
+    async fn a_packet_is_read_and_not_a_byte_more() {
+        let (mut near, mut far) = pair().await;
+        near.write_all(b"\x02\0\0\x07ab\x16\x03").await.unwrap();
+        let packet = far.read_packet(10).await.unwrap();
+        assert_eq!((&*packet.payload, packet.sequence, far.sequence()), (&b"ab"[..], 7, 8));
+        let (Stream::Tcp(mut rest), 8) = far.into_stream().unwrap() else { unreachable!() };
+        let mut behind = [0; 2];
+        rest.read_exact(&mut behind).await.unwrap();
+        assert_eq!(behind, *b"\x16\x03", "what follows a TLS request is TLS's");
+    }
+
+    #[tokio::test]
+    async fn packets_over_the_limit_and_ends_are_told_apart() {
+        let (mut near, mut far) = pair().await;
+        near.write_all(b"\x0b\0\0\0").await.unwrap();
+        assert!(matches!(far.read_packet(10).await, Err(ReadError::Packet(_))));
+        let (mut near, mut far) = pair().await;
+        near.write_all(b"\x0b\0\0\0abc").await.unwrap();
+        drop(near);
+        assert!(matches!(far.read_packet(100).await, Err(ReadError::Cut)));
+        let (near, mut far) = pair().await;
+        drop(near);
+        assert!(matches!(far.read_packet(100).await, Err(ReadError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_owns_no_buffer_and_tells_of_its_end() {
+        let (mut near, mut far) = pair().await;
+        assert_eq!(far.idle(), Idle::Quiet);
+        let waiting = tokio::time::timeout(Duration::from_millis(20), far.fill()).await;
+        assert!(waiting.is_err());
+        assert_eq!(far.input.capacity(), 0, "memory is taken when bytes are there");
+        near.write_packet(b"hello").await.unwrap();
+        far.fill().await.unwrap();
+        assert_eq!(far.take(9), &b"\x05\0\0\0hello"[..]);
+        far.release_all();
+        assert_eq!(far.input.capacity(), 0);
+        near.write_packet(b"unasked").await.unwrap();
+        far.stream.readable().await.unwrap();
+        assert_eq!(far.idle(), Idle::Unread);
+        assert_eq!(far.read_packet(100).await.unwrap().payload, b"unasked");
+        drop(near);
+        far.stream.readable().await.unwrap();
+        assert_eq!(far.idle(), Idle::Closed);
     }
 }
