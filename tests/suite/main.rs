@@ -2,4 +2,6 @@
 //!
 //! Never here: a sleep as synchronisation, a server that the harness did not start.
 
+mod data_path;
 mod login;
+mod sessions;

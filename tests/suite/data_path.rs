@@ -1,0 +1,150 @@
+//! The data path in this process, with the topology in the test's own hand: what a session does when roles
+//! change, without a controller in between.
+//!
+//! Never here: the controller.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::{Conn, OptsBuilder};
+use sluice::backend::Dialer;
+use sluice::config::Config;
+use sluice::feed::{self, Feed, Publisher};
+use sluice::lifecycle::{Lifecycle, Phases};
+use sluice::session::SessionContext;
+use sluice::session::login::LoginContext;
+use sluice::workers;
+use sluice_cluster::{Accounts, Cluster, Login};
+use sluice_protocol::GtidSet;
+use sluice_routing::decide::Fallback;
+use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
+use tempfile::TempDir;
+
+/// Workers of the data path under test.
+const WORKERS: usize = 2;
+
+/// A running data path.
+pub(crate) struct DataPath {
+    pub(crate) publisher: Publisher,
+    pub(crate) feed: Arc<Feed>,
+    split: SocketAddr,
+    primary: SocketAddr,
+    replica: SocketAddr,
+    phases: Phases,
+    workers: Option<workers::Workers>,
+    _store: TempDir,
+}
+
+/// A port on loopback that is free now.
+fn free_port() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
+
+/// Three nodes that replicate, the first being the primary.
+pub(crate) async fn three_nodes() -> Cluster {
+    Cluster::three_nodes(&Accounts::replication_only()).await.unwrap()
+}
+
+impl DataPath {
+    /// Starts it in front of `cluster`, with node 0 as the primary and all others serving reads.
+    pub(crate) fn start(cluster: &Cluster, hold: Duration) -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let (split, primary, replica) = (free_port(), free_port(), free_port());
+        let instances: String = cluster
+            .nodes()
+            .iter()
+            .map(|node| {
+                format!("[[instance]]\nname = \"{}\"\naddress = \"{}\"\n", node.name(), node.address())
+            })
+            .collect();
+        let text = format!(
+            "[cluster]\nname = \"test\"\nstore = \"file://{}\"\n{instances}\
+             [accounts.control]\nuser = \"sluice\"\npassword = \"x\"\n\
+             [accounts.replication]\nuser = \"sluice_repl\"\npassword = \"x\"\n\
+             [listen]\nsplit = \"{split}\"\nprimary = \"{primary}\"\nreplica = \"{replica}\"\n\
+             admin = \"{}\"\nworkers = {WORKERS}\n",
+            store.path().display(),
+            free_port(),
+        );
+        let config = Config::parse(&text, store.path()).unwrap();
+        let (publisher, feed) = feed::channel(WORKERS, topology(cluster, 1, 0));
+        let dialer = Arc::new(Dialer::new(&config).unwrap());
+        let login = LoginContext::new(&config, Arc::clone(&dialer), Arc::clone(&feed)).unwrap();
+        let context =
+            Arc::new(SessionContext::new(Arc::clone(&feed), login, dialer, hold, Fallback::ToPrimary));
+        let phases = Phases::default();
+        let sockets = workers::bind(&config.listen).unwrap();
+        let drain = Duration::from_secs(2);
+        let workers = workers::start(sockets, &context, &phases.watch(), drain).unwrap();
+        Self { publisher, feed, split, primary, replica, phases, workers: Some(workers), _store: store }
+    }
+
+    /// A client through the split listener.
+    pub(crate) async fn split(&self) -> Conn {
+        client(self.split).await
+    }
+
+    /// A client through the primary listener.
+    pub(crate) async fn primary(&self) -> Conn {
+        client(self.primary).await
+    }
+
+    /// A client through the replica listener.
+    pub(crate) async fn replica(&self) -> Conn {
+        client(self.replica).await
+    }
+}
+
+impl Drop for DataPath {
+    fn drop(&mut self) {
+        self.phases.enter(Lifecycle::Draining);
+        if let Some(workers) = self.workers.take() {
+            workers.join();
+        }
+    }
+}
+
+async fn client(address: SocketAddr) -> Conn {
+    let app = Login::app();
+    let options = OptsBuilder::default()
+        .ip_or_hostname(address.ip().to_string())
+        .tcp_port(address.port())
+        .user(Some(app.user))
+        .pass(Some(app.password))
+        .db_name(Some("app"))
+        .prefer_socket(false);
+    Conn::new(options).await.unwrap()
+}
+
+/// A topology in which node `primary` is the primary of `epoch` and the others serve reads, whose executed
+/// sets are not known yet.
+pub(crate) fn topology(cluster: &Cluster, epoch: u64, primary: u16) -> Topology {
+    let instances: Vec<Instance> = cluster
+        .nodes()
+        .iter()
+        .zip(0..)
+        .map(|(node, id)| {
+            let mut instance =
+                Instance::unchecked(InstanceId(id), node.name(), node.address().to_string().as_str());
+            instance.server_uuid = Some(node.uuid());
+            instance.reads = Reads::Serving;
+            instance
+        })
+        .collect();
+    Topology { epoch, primary: Some(InstanceId(primary)), ..Topology::unknown(instances) }
+}
+
+/// As [`topology`], with the executed sets as they are now.
+pub(crate) async fn caught_up_topology(cluster: &Cluster, epoch: u64, primary: u16) -> Topology {
+    cluster.wait_caught_up(usize::from(primary)).await.unwrap();
+    let mut topology = topology(cluster, epoch, primary);
+    let mut instances = topology.instances.to_vec();
+    for (instance, node) in instances.iter_mut().zip(cluster.nodes()) {
+        let executed: GtidSet = node.gtid_executed().await.unwrap().parse().unwrap();
+        instance.executed = Arc::new(executed);
+    }
+    topology.instances = instances.into();
+    topology
+}
