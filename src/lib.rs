@@ -1,9 +1,12 @@
 //! Sluice: a MySQL-protocol-aware routing proxy with the failover controller inside.
 
+pub mod admin;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod feed;
 pub mod lifecycle;
+pub mod run;
 pub mod session;
 pub mod workers;

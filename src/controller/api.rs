@@ -271,6 +271,14 @@ pub struct OperationView {
     pub hint: Option<String>,
 }
 
+impl OperationView {
+    /// A number that grows with every step that begins or ends: tells news from a repetition.
+    pub fn progress(&self) -> u64 {
+        let ended = self.steps.iter().filter(|step| step.took_us.is_some()).count();
+        u64::try_from(self.steps.len() + ended).unwrap_or(u64::MAX)
+    }
+}
+
 /// How far an operation is.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,127 @@
+//! Starting operations and following them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use super::AdminState;
+use super::answer::Refused;
+use super::routes::Peer;
+use crate::controller::api::{OperationState, OperationView, Request, SwitchoverRequest};
+
+/// Longest wait of one long poll.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The header in which the CLI says who types.
+const WHO: &str = "sluice-who";
+/// Longer names are cut: they are shown in tables and kept in the history.
+const MAX_WHO_CHARS: usize = 80;
+
+/// The answer to an accepted request.
+#[derive(Serialize)]
+pub(super) struct Accepted {
+    operation: String,
+}
+
+type Answer = Result<(StatusCode, Json<Accepted>), Refused>;
+
+async fn ask(state: &AdminState, request: Request) -> Answer {
+    tracing::info!(?request, "admin: asked");
+    let operation = state.controller.ask(request).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { operation })))
+}
+
+/// Reads a JSON body; an empty one is an empty object.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refused> {
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| Refused::bad_request(format!("the body: {error}")))
+}
+
+pub(super) async fn switchover(State(state): State<AdminState>, bytes: Bytes) -> Answer {
+    let request: SwitchoverRequest = body(&bytes)?;
+    ask(&state, Request::Switchover(request)).await
+}
+
+#[derive(Deserialize)]
+struct AdoptBody {
+    primary: String,
+}
+
+pub(super) async fn adopt(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    let AdoptBody { primary } = body(&bytes)?;
+    ask(&state, Request::Adopt { primary, who: who(&headers, peer) }).await
+}
+
+fn who(headers: &HeaderMap, peer: Peer) -> String {
+    let said = headers.get(WHO).and_then(|value| value.to_str().ok()).unwrap_or("somebody");
+    let said: String = said.chars().take(MAX_WHO_CHARS).collect();
+    format!("{said} from {}", peer.0.ip())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DrainBody {
+    reason: Option<String>,
+    for_ms: Option<u64>,
+}
+
+pub(super) async fn drain(State(state): State<AdminState>, Path(name): Path<String>, bytes: Bytes) -> Answer {
+    let DrainBody { reason, for_ms } = body(&bytes)?;
+    ask(&state, Request::Drain { name, reason, duration: for_ms.map(Duration::from_millis) }).await
+}
+
+pub(super) async fn undrain(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
+    ask(&state, Request::Undrain { name }).await
+}
+
+pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<OperationView>> {
+    Json(state.controller.operations().borrow().to_vec())
+}
+
+#[derive(Deserialize)]
+pub(super) struct FollowQuery {
+    /// Longest wait for news, a duration.
+    wait: Option<String>,
+    /// The `progress` the asker has seen; without it, news is whatever happens after the question.
+    seen: Option<u64>,
+}
+
+/// Answers at once if the operation has ended, without `wait`, or if there is news; otherwise when there is,
+/// or when `wait` is over.
+pub(super) async fn follow(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    Query(query): Query<FollowQuery>,
+) -> Result<Json<OperationView>, Refused> {
+    let wait = match &query.wait {
+        None => Duration::ZERO,
+        Some(text) => humantime::parse_duration(text)
+            .map_err(|_| Refused::bad_request("wait is not a duration such as 1s"))?,
+    };
+    let deadline = Instant::now() + wait.min(MAX_WAIT);
+    let mut operations = state.controller.operations();
+    let mut seen = query.seen;
+    loop {
+        let found = operations.borrow_and_update().iter().find(|operation| operation.id == id).cloned();
+        let operation = found.ok_or_else(|| Refused::not_found(format!("no operation {id} here")))?;
+        let known = *seen.get_or_insert(operation.progress());
+        let ended = operation.state != OperationState::Running;
+        if ended || wait.is_zero() || operation.progress() != known {
+            return Ok(Json(operation));
+        }
+        match timeout_at(deadline, operations.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Ok(Json(operation)),
+        }
+    }
+}
