@@ -5,12 +5,24 @@
 //! Never here: a decision about the cluster, a connection to a MySQL server.
 #![allow(clippy::print_stdout, reason = "printing is what this room is for")]
 
+mod client;
+mod figures;
+#[cfg(test)]
+mod invented;
+mod operation;
+mod status;
+mod tables;
+mod verbs;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Problem};
+use crate::controller::grants::{self, Which};
+use client::{CliError, Reach};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -19,8 +31,21 @@ use crate::config::{Config, Problem};
     about = "A MySQL-protocol-aware routing proxy with the failover controller inside"
 )]
 struct Cli {
+    #[command(flatten)]
+    reach: Reach,
+    /// How answers are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text, global = true)]
+    output: Output,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// The JSON of the admin API.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,19 +61,117 @@ enum Verb {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Print the statements that make Sluice's own accounts; run them on the primary. They hold the passwords.
+    Grants {
+        /// Only this account.
+        #[arg(long = "for", value_enum)]
+        which: Option<GrantsFor>,
+        /// The configuration file.
+        #[arg(long, default_value = "sluice.toml")]
+        config: PathBuf,
+    },
+    /// Show the cluster as a tree.
+    Status,
+    /// List the instances.
+    Instances,
+    /// List the client sessions and why they can't move.
+    Sessions,
+    /// List what happened to the cluster, latest last.
+    History {
+        /// Most entries.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Change the primary, planned, and follow the steps. Typed twice it shows the one under way.
+    Switchover(SwitchoverArgs),
+    /// Send no new reads to an instance and let its sessions go.
+    Drain {
+        /// Instance name.
+        name: String,
+        /// Why, for whoever looks at the status.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Ends by itself after this time, such as 1h.
+        #[arg(long = "for", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+    },
+    /// Take a drain back.
+    Undrain {
+        /// Instance name.
+        name: String,
+    },
+    /// Take the cluster as it is, with this primary, into a new record.
+    Adopt {
+        /// The instance that is the primary.
+        #[arg(long)]
+        primary: String,
+    },
 }
 
-/// Runs the command that was typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GrantsFor {
+    Control,
+    Replication,
+    Clone,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Leftover {
+    Abort,
+    Kill,
+}
+
+#[derive(Debug, Args)]
+struct SwitchoverArgs {
+    /// Target instance; without it the best one is taken.
+    #[arg(long)]
+    to: Option<String>,
+    /// Only say what would be done, and which sessions would be hurt and why.
+    #[arg(long)]
+    dry_run: bool,
+    /// How long open transactions may take to end, such as 2s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    drain: Option<Duration>,
+    /// What happens to what is still open then.
+    #[arg(long, value_enum)]
+    on_leftover: Option<Leftover>,
+    /// How long to wait for blockers to go away, such as 10m.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+    /// Refuse unless this is the epoch.
+    #[arg(long)]
+    expect_epoch: Option<u64>,
+}
+
+/// Runs the command that was typed. Usage errors end the process with 2, by clap.
 pub fn main() -> ExitCode {
-    match Cli::parse().verb {
-        Verb::Run { config: path } => match Config::load(&path) {
-            Ok(config) => crate::run::run(config),
-            Err(problems) => report(&path, &problems),
-        },
-        Verb::Check { file } => match Config::load(&file) {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(problems) => report(&file, &problems),
-        },
+    let Cli { reach, output, verb } = Cli::parse();
+    let done = match verb {
+        Verb::Run { config } => return with_config(&config, crate::run::run),
+        Verb::Check { file } => return with_config(&file, |_| ExitCode::SUCCESS),
+        Verb::Grants { which, config } => return with_config(&config, |config| print_grants(&config, which)),
+        Verb::Status => verbs::status(&reach, output),
+        Verb::Instances => verbs::instances(&reach, output),
+        Verb::Sessions => verbs::sessions(&reach, output),
+        Verb::History { limit } => verbs::history(&reach, output, limit),
+        Verb::Switchover(args) => verbs::switchover(&reach, output, args),
+        Verb::Drain { name, reason, duration } => verbs::drain(&reach, output, &name, reason, duration),
+        Verb::Undrain { name } => verbs::undrain(&reach, output, &name),
+        Verb::Adopt { primary } => verbs::adopt(&reach, output, &primary),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluice: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load(path) {
+        Ok(config) => then(config),
+        Err(problems) => report(path, &problems),
     }
 }
 
@@ -57,4 +180,47 @@ fn report(path: &Path, problems: &[Problem]) -> ExitCode {
         eprintln!("{}: {problem}", path.display());
     }
     ExitCode::FAILURE
+}
+
+fn print_grants(config: &Config, which: Option<GrantsFor>) -> ExitCode {
+    let which = which.map(|which| match which {
+        GrantsFor::Control => Which::Control,
+        GrantsFor::Replication => Which::Replication,
+        GrantsFor::Clone => Which::Clone,
+    });
+    for statement in grants::statements(&config.accounts, which) {
+        println!("{statement};");
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_lines_parse() {
+        for line in [
+            "sluice run --config sluice.toml",
+            "sluice check sluice.toml",
+            "sluice grants --for control",
+            "sluice status -o json",
+            "sluice switchover --to db2 --dry-run --drain 2s --on-leftover kill --wait 10m --expect-epoch 3",
+            "sluice drain db2 --reason disk --for 1h",
+            "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",
+            "sluice adopt --primary db1",
+            "sluice history --limit 5",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap();
+        }
+        let usage = Cli::try_parse_from(["sluice", "switchover", "--drain", "soon"]).unwrap_err();
+        assert_eq!(usage.exit_code(), 2);
+    }
 }

@@ -1,0 +1,127 @@
+//! The verbs that ask a running Sluice.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, Reach};
+use super::{CliError, Leftover, Output, SwitchoverArgs, operation, status, tables};
+use crate::admin::SessionView;
+use crate::controller::api::{InstanceStatus, Status, SwitchoverRequest};
+
+pub(super) fn status(reach: &Reach, output: Output) -> Result<(), CliError> {
+    let status: Status = Client::new(reach)?.get("/status")?;
+    show(output, &status, || status::render(&status));
+    Ok(())
+}
+
+pub(super) fn instances(reach: &Reach, output: Output) -> Result<(), CliError> {
+    let instances: Vec<InstanceStatus> = Client::new(reach)?.get("/instances")?;
+    show(output, &instances, || tables::instances(&instances));
+    Ok(())
+}
+
+pub(super) fn sessions(reach: &Reach, output: Output) -> Result<(), CliError> {
+    let sessions: Vec<SessionView> = Client::new(reach)?.get("/sessions")?;
+    show(output, &sessions, || tables::sessions(&sessions));
+    Ok(())
+}
+
+pub(super) fn history(reach: &Reach, output: Output, limit: usize) -> Result<(), CliError> {
+    let entries: Vec<Value> = Client::new(reach)?.get(&format!("/history?limit={limit}"))?;
+    show(output, &entries, || tables::history(&entries));
+    Ok(())
+}
+
+pub(super) fn switchover(reach: &Reach, output: Output, args: SwitchoverArgs) -> Result<(), CliError> {
+    let request = SwitchoverRequest {
+        to: args.to,
+        dry_run: args.dry_run,
+        drain_ms: args.drain.map(millis),
+        on_leftover: args.on_leftover.map(|leftover| match leftover {
+            Leftover::Abort => "abort".to_owned(),
+            Leftover::Kill => "kill".to_owned(),
+        }),
+        wait_ms: args.wait.map(millis),
+        expect_epoch: args.expect_epoch,
+    };
+    ask(reach, output, "/switchover", &json!(request))
+}
+
+pub(super) fn drain(
+    reach: &Reach,
+    output: Output,
+    name: &str,
+    reason: Option<String>,
+    duration: Option<Duration>,
+) -> Result<(), CliError> {
+    let body = json!({ "reason": reason, "for_ms": duration.map(millis) });
+    ask(reach, output, &format!("/instances/{}/drain", path_segment(name)), &body)
+}
+
+pub(super) fn undrain(reach: &Reach, output: Output, name: &str) -> Result<(), CliError> {
+    ask(reach, output, &format!("/instances/{}/undrain", path_segment(name)), &json!({}))
+}
+
+pub(super) fn adopt(reach: &Reach, output: Output, primary: &str) -> Result<(), CliError> {
+    ask(reach, output, "/adopt", &json!({ "primary": primary }))
+}
+
+/// Starts an operation (or joins the one under way) and follows it to its end.
+fn ask(reach: &Reach, output: Output, path: &str, body: &Value) -> Result<(), CliError> {
+    let client = Client::new(reach)?;
+    let id = client.post(path, body)?;
+    let mut print: Box<dyn FnMut(&str)> = match output {
+        Output::Text => Box::new(write_out),
+        Output::Json => Box::new(|_| {}),
+    };
+    let ended = operation::follow(&client, &id, &mut *print)?;
+    if output == Output::Json {
+        write_out(&pretty(&ended));
+    }
+    operation::succeeded(&ended)
+}
+
+fn show<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
+    match output {
+        Output::Text => write_out(&text()),
+        Output::Json => write_out(&pretty(value)),
+    }
+}
+
+fn pretty<T: Serialize>(value: &T) -> String {
+    // These types always serialize: they have no maps with odd keys and no floats.
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+/// A reader that went away (`| head`) is no reason to complain.
+fn write_out(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A name as one segment of a URL path.
+fn path_segment(name: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    name.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_not_leave_their_path_segment() {
+        assert_eq!(path_segment("db-1.a_b"), "db-1.a_b");
+        assert_eq!(path_segment("../x y"), "..%2Fx%20y");
+    }
+}
