@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::auth::{ChannelSecurity, ClientStep};
+use sluice_protocol::command::build;
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::topology::{Instance, InstanceId};
@@ -48,8 +49,8 @@ impl Target {
     }
 }
 
-/// A connection to an instance, logged in, trackers on, ready for a command (sequence 0). Dropping it closes
-/// the socket and gives its permit back.
+/// A connection to an instance, logged in, trackers on, ready for a command (sequence 0). Dropping it says
+/// COM_QUIT, closes the socket and gives its permit back.
 #[derive(Debug)]
 pub struct BackendConnection {
     /// Where it leads.
@@ -71,6 +72,14 @@ pub struct BackendConnection {
     /// The bytes.
     pub io: PacketStream,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for BackendConnection {
+    /// Without COM_QUIT a server counts (`Aborted_clients`) and may log every connection that ends.
+    fn drop(&mut self) {
+        let [command] = build::quit();
+        self.io.write_now(&[1, 0, 0, 0, command]);
+    }
 }
 
 /// The steps of a dial; says where a deadline hit.

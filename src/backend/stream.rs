@@ -297,6 +297,14 @@ impl PacketStream {
         self.stream.shutdown().await
     }
 
+    /// Writes `bytes` as far as that is possible without waiting; for a word of farewell before a drop.
+    pub(super) fn write_now(&mut self, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.stream).poll_write(&mut cx, bytes) {
+            let _ = Pin::new(&mut self.stream).poll_flush(&mut cx);
+        }
+    }
+
     /// Gives a read buffer that has grown back if it is empty; `fill` takes a new one.
     pub fn release(&mut self) {
         if self.input.is_empty() && self.input.capacity() > KEPT_BUFFER {

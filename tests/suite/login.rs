@@ -251,6 +251,47 @@ async fn tls_works_and_may_be_demanded() {
 }
 
 #[tokio::test]
+async fn the_mysql_program_logs_in_over_tls_and_over_rsa() {
+    let cluster = one_node().await;
+    let store = tempfile::tempdir().unwrap();
+    let places = [Place::of(cluster.node(0))];
+    let mut front = Front::start(&configuration(&places, store.path()), &places).await;
+    let program = cluster.mysqld().path().with_file_name("mysql");
+    let run = |options: &'static [&'static str]| {
+        let mut command = std::process::Command::new(&program);
+        command.args([
+            "--no-defaults",
+            "--host=127.0.0.1",
+            "--user=app",
+            "--password=right",
+            "--batch",
+            "-N",
+        ]);
+        command.arg(format!("--port={}", front.address.port())).args(options);
+        command.args(["--execute=SELECT 7; SHOW STATUS LIKE 'Ssl_version'", "app"]);
+        tokio::task::spawn_blocking(move || command.output())
+    };
+    // Without TLS and without the server's key the program gives up, as it does with a cold server.
+    let refused = run(&["--ssl-mode=DISABLED"]).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("2061"), "{text}");
+    for options in [
+        &["--ssl-mode=DISABLED", "--get-server-public-key"][..],
+        &["--ssl-mode=DISABLED"],
+        &["--ssl-mode=REQUIRED", "--tls-version=TLSv1.2"],
+        &["--ssl-mode=REQUIRED", "--tls-version=TLSv1.3"],
+    ] {
+        let output = run(options).await.unwrap().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.starts_with("7\n"), "{options:?}: {out} {err}");
+    }
+    assert_eq!(front.end().await, LoginEnd::Closed);
+    let aborted: (String, u64) =
+        cluster.node(0).value("SHOW GLOBAL STATUS LIKE 'Aborted_clients'").await.unwrap();
+    assert_eq!(aborted.1, 0, "every connection has said goodbye");
+}
+
+#[tokio::test]
 async fn a_certificate_is_checked_as_the_mode_says() {
     let cluster = one_node().await;
     let store = tempfile::tempdir().unwrap();
