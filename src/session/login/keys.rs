@@ -37,8 +37,8 @@ pub struct KeyError {
 }
 
 impl KeyError {
-    fn new(path: &Path, why: impl ToString) -> Self {
-        Self { path: path.to_owned(), why: why.to_string() }
+    fn new(path: &Path, why: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self { path: path.to_owned(), why: why.into().to_string() }
     }
 }
 

@@ -185,7 +185,7 @@ pub(crate) struct Seen {
 impl Seen {
     /// Number, SQLSTATE and text of the error.
     pub(crate) fn error(self) -> (u16, String, String) {
-        let error = self.result.err().expect("the login should have failed");
+        let error = self.result.expect_err("the login should have failed");
         let state = error.sql_state.map_or_else(String::new, |s| String::from_utf8_lossy(&s).into_owned());
         (error.code, state, String::from_utf8_lossy(&error.message).into_owned())
     }
