@@ -8,18 +8,32 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluice_routing::decide::Fallback;
 use sluice_routing::topology::{Instance, InstanceId, Topology};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin::{self, AdminState, Face};
 use crate::config::{Config, LogFormat};
 use crate::controller::api::{self, Status};
-use crate::feed;
+use crate::backend::Dialer;
+use crate::feed::gate::Closed;
+use crate::feed::{self, Feed, Publisher};
 use crate::lifecycle::{Lifecycle, Phases};
+use crate::session::SessionContext;
+use crate::session::login::LoginContext;
+use crate::workers;
 
+/// How long clients are still accepted after the process was asked to end, while it says *not ready*, so that
+/// load balancers can turn away first.
+const NOT_READY_GRACE: Duration = Duration::from_secs(2);
+/// How long sessions have for their open transactions when the process ends.
+const DRAIN: Duration = Duration::from_secs(10);
+/// What the workers need beyond that to close what is left.
+const CLOSE_MARGIN: Duration = Duration::from_secs(2);
 /// How often the metrics recorder drops what it no longer needs.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -42,61 +56,158 @@ pub fn run(config: Config) -> ExitCode {
 enum StartError {
     #[error("can't listen on {address} ([listen] {listener}): {error}")]
     Listen { listener: &'static str, address: std::net::SocketAddr, error: std::io::Error },
+    #[error(transparent)]
+    Clients(#[from] workers::BindError),
     #[error("can't install the metrics recorder: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("can't start a thread or its runtime: {0}")]
     Thread(std::io::Error),
+    #[error("[tls.instance] ca: {0}")]
+    Ca(#[from] crate::backend::CaError),
+    #[error(transparent)]
+    Keys(#[from] crate::session::login::KeyError),
+    #[error(transparent)]
+    Store(#[from] crate::controller::store::StoreError),
     #[error("the control thread ended by a panic; this is a bug")]
     Panicked,
 }
 
+/// What the control thread works with.
+struct Control {
+    config: Arc<Config>,
+    publisher: Publisher,
+    metrics: PrometheusHandle,
+    phases: Arc<Phases>,
+    pulse: Arc<workers::Pulse>,
+}
+
 fn start(config: Config) -> Result<(), StartError> {
     let metrics = PrometheusBuilder::new().install_recorder()?;
-    let control = std::thread::Builder::new()
+    let config = Arc::new(config);
+    let sockets = workers::bind(&config.listen)?;
+    let (publisher, feed) = feed::channel(config.listen.workers, first_topology(&config));
+    // Until the controller knows the primary, writes wait.
+    feed.gate().close(Closed::NoPrimary);
+    let context = session_context(&config, &feed)?;
+    let phases = Arc::new(Phases::default());
+    let workers =
+        workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
+    let pulse = workers.pulse();
+    let control = Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse };
+    let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(StartError::Thread)?.block_on(control(config, metrics))
+            let ended = runtime.map_err(StartError::Thread)?.block_on(control.run());
+            // However the control thread ends, the workers do not outlive it.
+            phases.enter(Lifecycle::Draining);
+            ended
         })
         .map_err(StartError::Thread)?;
-    control.join().map_err(|_| StartError::Panicked)?
+    workers.join();
+    thread.join().map_err(|_| StartError::Panicked)?
 }
 
-async fn control(config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
-    let phases = Arc::new(Phases::default());
+fn first_topology(config: &Config) -> Topology {
     let instances: Vec<Instance> = config
         .instances
         .iter()
         .zip(0..)
         .map(|(instance, id)| Instance::unchecked(InstanceId(id), &*instance.name, &*instance.address))
         .collect();
-    let (_publisher, feed) = feed::channel(config.listen.workers, Topology::unknown(instances));
-    let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
-    let (controller, _seat) = api::channel(initial);
-    let state = AdminState {
-        controller,
-        feed,
-        phase: phases.watch(),
-        live: Arc::new(|| true),
-        metrics: metrics.clone(),
-        history: config.cluster.store.join("history.jsonl"),
-        token: config.admin_token.clone(),
-    };
+    Topology::unknown(instances)
+}
+
+fn session_context(config: &Config, feed: &Arc<Feed>) -> Result<Arc<SessionContext>, StartError> {
+    let dialer = Arc::new(Dialer::new(config)?);
+    let login = LoginContext::new(config, Arc::clone(&dialer), Arc::clone(feed))?;
+    let fallback =
+        if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
+    let hold = config.switchover.hold;
+    Ok(Arc::new(SessionContext::new(Arc::clone(feed), login, dialer, hold, fallback)))
+}
+
+impl Control {
+    /// Runs controller and admin API until the process is asked to end, then walks it down: not ready, then
+    /// draining; the controller goes on until the sessions are gone, since they may still wait for it.
+    async fn run(self) -> Result<(), StartError> {
+        let Self { config, publisher, metrics, phases, pulse } = self;
+        let feed = Arc::clone(publisher.feed());
+        let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
+        let (controller, seat) = api::channel(initial);
+        let state = AdminState {
+            controller,
+            feed: Arc::clone(&feed),
+            phase: phases.watch(),
+            live: Arc::new(move || pulse.is_alive()),
+            metrics: metrics.clone(),
+            history: config.cluster.store.join("history.jsonl"),
+            token: config.admin_token.clone(),
+        };
+        let mut parts = serve_admin(&config, &state, &phases).await?;
+        parts.spawn(upkeep(metrics, phases.watch()));
+        parts.spawn(serve_when_known(Arc::clone(&feed), Arc::clone(&phases)));
+        let (stop, stopped) = watch::channel(false);
+        let controlling = crate::controller::run(Arc::clone(&config), publisher, seat, stopped);
+        let ending = async {
+            asked_to_end().await.map_err(StartError::Thread)?;
+            phases.enter(Lifecycle::NotReady);
+            sleep(NOT_READY_GRACE).await;
+            phases.enter(Lifecycle::Draining);
+            feed.registry().emptied_or(DRAIN + CLOSE_MARGIN).await;
+            // The controller may have ended by itself; then nobody listens.
+            let _ = stop.send(true);
+            Ok::<(), StartError>(())
+        };
+        tokio::pin!(ending);
+        let controlled = async {
+            tokio::pin!(controlling);
+            tokio::select! {
+                ended = &mut controlling => ended.map_err(StartError::from),
+                asked = &mut ending => {
+                    asked?;
+                    controlling.await.map_err(StartError::from)
+                }
+            }
+        }
+        .await;
+        phases.enter(Lifecycle::Closed);
+        while parts.join_next().await.is_some() {}
+        controlled
+    }
+}
+
+async fn serve_admin(
+    config: &Config,
+    state: &AdminState,
+    phases: &Phases,
+) -> Result<tokio::task::JoinSet<()>, StartError> {
+    let mut parts = tokio::task::JoinSet::new();
     let admin = listen("admin", config.listen.admin).await?;
     tracing::info!(address = %config.listen.admin, "admin API");
-    let mut parts = tokio::task::JoinSet::new();
     parts.spawn(admin::serve(admin, state.clone(), Face::Operations, closed(phases.watch())));
     if let Some(address) = config.listen.health {
         let health = listen("health", address).await?;
-        parts.spawn(admin::serve(health, state, Face::Health, closed(phases.watch())));
+        parts.spawn(admin::serve(health, state.clone(), Face::Health, closed(phases.watch())));
     }
-    parts.spawn(upkeep(metrics, phases.watch()));
-    asked_to_end().await.map_err(StartError::Thread)?;
-    phases.enter(Lifecycle::NotReady);
-    phases.enter(Lifecycle::Draining);
-    phases.enter(Lifecycle::Closed);
-    while parts.join_next().await.is_some() {}
-    Ok(())
+    Ok(parts)
+}
+
+/// Enters *serving* once a primary has been known. Later losses of the primary change nothing: clients are
+/// held, and a load balancer must not take this endpoint away then.
+async fn serve_when_known(feed: Arc<Feed>, phases: Arc<Phases>) {
+    let mut shape = feed.shape_changes();
+    let mut phase = phases.watch();
+    loop {
+        if feed.topology().primary.is_some() {
+            phases.enter(Lifecycle::Serving);
+            return;
+        }
+        tokio::select! {
+            changed = shape.changed() => if changed.is_err() { return },
+            _ = phase.wait_for(|phase| *phase > Lifecycle::Serving) => return,
+        }
+    }
 }
 
 async fn listen(listener: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {

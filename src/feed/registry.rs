@@ -236,6 +236,12 @@ impl Registry {
         }
     }
 
+    /// Waits until there is no session, at most for `limit`.
+    pub async fn emptied_or(&self, limit: std::time::Duration) {
+        // Either way the caller goes on.
+        let _ = tokio::time::timeout(limit, self.emptied()).await;
+    }
+
     /// Waits until every session with a use for the primary has finished warm-up `generation`, or until
     /// `deadline`; returns how many have not.
     pub async fn warmed(&self, generation: u64, deadline: Instant) -> usize {
