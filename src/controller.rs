@@ -1,7 +1,29 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
+//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `publish`, `statements`,
+//! `grants`) decide; the others look, store and do. [`run`] is the way in.
+//!
 //! Never here: client bytes, a second opinion about who is the primary.
 
+pub mod adopt;
 pub mod api;
+pub mod assess;
+mod board;
+mod conduct;
+mod control_session;
+mod desk;
+pub mod elect;
+mod execute;
 pub mod grants;
-mod statements;
+mod instance_operations;
+mod observe;
+pub mod plan;
+pub mod publish;
+pub mod record;
+mod run_loop;
+pub mod statements;
+pub mod store;
+pub mod switchover;
+pub mod view;
+
+pub use run_loop::run;

@@ -1,0 +1,365 @@
+//! From what was observed and what is recorded to one verdict.
+//!
+//! A closed set of verdicts, each with the evidence in words. Ambiguity means waiting and saying so.
+//!
+//! Never here: I/O, a clock (the time is an argument), an action.
+
+use std::time::{Duration, Instant};
+
+use sluice_routing::topology::InstanceId;
+
+use super::record::{Guarantee, Record};
+use super::view::{ClusterView, FROZEN_AFTER, InstanceView, LockView, Reach, ServerView};
+
+/// Dials refused in a row after which nobody listens any more.
+const REFUSALS: u32 = 2;
+
+/// What the run loop remembers between two rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The primary was checked since it was last lost.
+    Checked,
+    /// It was lost or restarted: its tail has to be checked before writes go there.
+    Unchecked,
+}
+
+/// The state of the cluster in one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not everything has been looked at yet.
+    Starting,
+    /// No record and no unambiguous cluster.
+    Unadopted,
+    /// No record, and the cluster is unambiguous: it will be adopted.
+    Adopting,
+    /// The servers know a newer epoch than the record.
+    StaleRecord,
+    /// Another Sluice works on this cluster.
+    LockHeldElsewhere,
+    /// All is well.
+    Healthy,
+    /// Too few replicas are attached to the primary: commits wait.
+    SemiSyncStarved,
+    /// A second server is writable.
+    SecondWritable(InstanceId),
+    /// The primary did not answer lately.
+    PrimarySuspected,
+    /// The primary is gone or frozen.
+    PrimaryLost,
+    /// The primary is there again and has to be checked.
+    PrimaryReturned(InstanceId),
+    /// The primary lacks transactions that a replica has.
+    PrimaryBehind,
+}
+
+impl Verdict {
+    /// The word shown by `sluice status`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Unadopted => "unadopted",
+            Self::Adopting => "adopting",
+            Self::StaleRecord => "stale_record",
+            Self::LockHeldElsewhere => "lock_held_elsewhere",
+            Self::Healthy => "healthy",
+            Self::SemiSyncStarved => "semi_sync_starved",
+            Self::SecondWritable(_) => "second_writable",
+            Self::PrimarySuspected => "primary_suspected",
+            Self::PrimaryLost => "primary_lost",
+            Self::PrimaryReturned(_) => "primary_returned",
+            Self::PrimaryBehind => "primary_behind",
+        }
+    }
+
+    /// Whether client writes may go to the recorded primary.
+    pub const fn writes_allowed(&self) -> bool {
+        match self {
+            Self::Healthy | Self::SemiSyncStarved | Self::SecondWritable(_) | Self::PrimarySuspected => true,
+            Self::Starting
+            | Self::Unadopted
+            | Self::Adopting
+            | Self::StaleRecord
+            | Self::LockHeldElsewhere
+            | Self::PrimaryLost
+            | Self::PrimaryReturned(_)
+            | Self::PrimaryBehind => false,
+        }
+    }
+
+    /// Whether the controller may change servers.
+    pub const fn acting_allowed(&self) -> bool {
+        match self {
+            Self::Healthy
+            | Self::SemiSyncStarved
+            | Self::SecondWritable(_)
+            | Self::PrimaryReturned(_)
+            | Self::Adopting => true,
+            Self::Starting
+            | Self::Unadopted
+            | Self::StaleRecord
+            | Self::LockHeldElsewhere
+            | Self::PrimarySuspected
+            | Self::PrimaryLost
+            | Self::PrimaryBehind => false,
+        }
+    }
+}
+
+/// A verdict with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// The word.
+    pub verdict: Verdict,
+    /// The evidence, for people.
+    pub evidence: String,
+    /// The next thing to type, if somebody has to act.
+    pub hint: Option<String>,
+    /// The instance of the recorded primary, when it is known.
+    pub primary: Option<InstanceId>,
+}
+
+impl Assessment {
+    fn new(verdict: Verdict, evidence: impl Into<String>) -> Self {
+        Self { verdict, evidence: evidence.into(), hint: None, primary: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn at(mut self, primary: InstanceId) -> Self {
+        self.primary = Some(primary);
+        self
+    }
+}
+
+/// Judges. `adoptable` says whether the cluster could be adopted, or why not.
+pub fn assess(
+    view: &ClusterView,
+    record: Option<&Record>,
+    trust: Trust,
+    adoptable: &Result<String, String>,
+    now: Instant,
+) -> Assessment {
+    if let Some(held) = lock_held_elsewhere(view) {
+        return held;
+    }
+    let Some(record) = record else { return without_record(view, adoptable) };
+    if let Some(stale) = stale(view, record) {
+        return stale;
+    }
+    let Some(primary) = view.by_uuid(record.primary) else { return never_seen(view, record) };
+    judge_primary(view, record, primary, trust, now).at(primary.id)
+}
+
+fn lock_held_elsewhere(view: &ClusterView) -> Option<Assessment> {
+    let held: Vec<String> = view
+        .live()
+        .filter_map(|(instance, server)| match &server.lock {
+            LockView::Elsewhere { connection, account } => {
+                Some(format!("{}: connection {connection} of {account}", instance.name))
+            }
+            LockView::Free | LockView::Ours => None,
+        })
+        .collect();
+    (!held.is_empty()).then(|| {
+        Assessment::new(
+            Verdict::LockHeldElsewhere,
+            format!("another Sluice holds the lock of this cluster ({}): this one does nothing", held.join("; ")),
+        )
+        .hint("stop the other Sluice, or this one; when the other is gone, this one goes on by itself")
+    })
+}
+
+fn without_record(view: &ClusterView, adoptable: &Result<String, String>) -> Assessment {
+    let newest = view
+        .live()
+        .filter_map(|(instance, server)| Some((server.epoch_row.as_ref()?, instance)))
+        .max_by_key(|(row, _)| row.epoch);
+    if let Some((row, instance)) = newest {
+        let name = view.name_of(row.primary);
+        return Assessment::new(
+            Verdict::StaleRecord,
+            format!(
+                "stale record: the store is empty, but {} knows epoch {} with primary {name} (by {}): \
+                 nothing is changed and no write is sent",
+                instance.name, row.epoch, row.who
+            ),
+        )
+        .hint(format!(
+            "bring the store folder back; or, sure that no other Sluice runs: sluice adopt --primary {name}"
+        ));
+    }
+    if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
+        return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
+    }
+    match adoptable {
+        Ok(what) => Assessment::new(Verdict::Adopting, what.clone()),
+        Err(problem) => Assessment::new(Verdict::Unadopted, problem.clone())
+            .hint("mend it, then it is adopted by itself; or name the primary: sluice adopt --primary NAME"),
+    }
+}
+
+fn stale(view: &ClusterView, record: &Record) -> Option<Assessment> {
+    let contradicts = |server: &ServerView| {
+        server.epoch_row.as_ref().is_some_and(|row| {
+            row.epoch > record.epoch || (row.epoch == record.epoch && row.primary != record.primary)
+        })
+    };
+    let (instance, server) = view.live().find(|(_, server)| contradicts(server))?;
+    let row = server.epoch_row.as_ref()?;
+    let name = view.name_of(row.primary);
+    Some(
+        Assessment::new(
+            Verdict::StaleRecord,
+            format!(
+                "stale record: the store says epoch {} with primary {}, but {} knows epoch {} with primary \
+                 {name} (by {}): nothing is changed and no write is sent",
+                record.epoch,
+                view.name_of(record.primary),
+                instance.name,
+                row.epoch,
+                row.who
+            ),
+        )
+        .hint(format!(
+            "bring the newest store folder back; or, sure that no other Sluice runs: sluice adopt --primary {name}"
+        )),
+    )
+}
+
+fn never_seen(view: &ClusterView, record: &Record) -> Assessment {
+    if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
+        return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
+    }
+    Assessment::new(
+        Verdict::PrimaryLost,
+        format!("the primary (server_uuid {}) answers at none of the configured addresses", record.primary),
+    )
+    .hint("start it, or correct its address")
+}
+
+fn judge_primary(
+    view: &ClusterView,
+    record: &Record,
+    primary: &InstanceView,
+    trust: Trust,
+    now: Instant,
+) -> Assessment {
+    let age = primary.age(now).unwrap_or_default();
+    let name = &primary.name;
+    match &primary.reach {
+        Reach::Answers => match primary.server.as_deref() {
+            Some(server) => judge_answering(view, record, (primary, server), trust),
+            None => Assessment::new(Verdict::Starting, "not every instance has been looked at yet"),
+        },
+        Reach::NotYet => Assessment::new(Verdict::Starting, "the primary has not been looked at yet"),
+        Reach::Refused(times) if *times >= REFUSALS => {
+            lost(view, record, format!("{name} is dead: connections refused {times} times in a row"))
+        }
+        Reach::Refused(_) => suspected(format!("a connection to {name} was refused")),
+        Reach::Silent | Reach::Broken(_) if age >= FROZEN_AFTER => lost(
+            view,
+            record,
+            format!("{name} is frozen or cut off: no answer for {} s ({})", age.as_secs(), primary.reach.as_str()),
+        ),
+        Reach::Silent | Reach::Broken(_) if trust == Trust::Unchecked => {
+            lost(view, record, format!("{name} does not answer ({})", primary.reach.as_str()))
+        }
+        Reach::Silent | Reach::Broken(_) => {
+            suspected(format!("{name} did not answer for {} ms", millis(age)))
+        }
+        Reach::Saturated => suspected(format!("{name} is saturated: error 1040, too many connections")),
+        Reach::LoginFailed(error) => suspected(format!("{name} does not let Sluice in: {error}")),
+    }
+}
+
+fn millis(age: Duration) -> u128 {
+    age.as_millis()
+}
+
+fn suspected(evidence: String) -> Assessment {
+    Assessment::new(Verdict::PrimarySuspected, evidence)
+}
+
+fn lost(view: &ClusterView, record: &Record, evidence: String) -> Assessment {
+    let witnesses: Vec<String> = view
+        .live()
+        .filter(|(_, server)| server.uuid != record.primary)
+        .map(|(instance, server)| {
+            let sees = if server.replicates_from(record.primary) { "still receives from it" } else { "lost it too" };
+            format!("{} {sees}", instance.name)
+        })
+        .collect();
+    let witnesses = if witnesses.is_empty() { "no witness".into() } else { witnesses.join(", ") };
+    Assessment::new(Verdict::PrimaryLost, format!("{evidence}; {witnesses}; writes wait at the gate"))
+        .hint("bring it back: this version does not promote by itself")
+}
+
+fn judge_answering(
+    view: &ClusterView,
+    record: &Record,
+    (instance, server): (&InstanceView, &ServerView),
+    trust: Trust,
+) -> Assessment {
+    let name = &instance.name;
+    if trust == Trust::Unchecked || !server.is_writable() {
+        return returned(view, record, instance, server);
+    }
+    let second = view.live().find(|(_, other)| other.uuid != record.primary && other.is_writable());
+    if let Some((second, _)) = second {
+        return Assessment::new(
+            Verdict::SecondWritable(second.id),
+            format!("{} is writable besides the primary {name}: it is being fenced", second.name),
+        );
+    }
+    if let (true, Some(semi_sync)) = (record.waits(), &server.semi_sync)
+        && semi_sync.waiting.is_on()
+        && semi_sync.clients < u32::from(semi_sync.count)
+    {
+        return Assessment::new(
+            Verdict::SemiSyncStarved,
+            format!("{} of {} ackers are attached to {name}: commits wait", semi_sync.clients, semi_sync.count),
+        );
+    }
+    let guarantee = match record.guarantee {
+        Guarantee::None => "no guarantee yet",
+        Guarantee::Acknowledged => "every OK is acknowledged",
+    };
+    Assessment::new(
+        Verdict::Healthy,
+        format!("{name} is the primary of epoch {} and writable; {guarantee}", record.epoch),
+    )
+}
+
+/// The primary is there and must not be opened before its tail is known to be complete.
+fn returned(
+    view: &ClusterView,
+    record: &Record,
+    instance: &InstanceView,
+    server: &ServerView,
+) -> Assessment {
+    let name = &instance.name;
+    for (other, replica) in view.live().filter(|(_, other)| other.uuid != record.primary) {
+        let ahead = replica.has().subtract(&server.executed).of(record.primary);
+        if !ahead.is_empty() && instance.seen >= other.seen {
+            return Assessment::new(
+                Verdict::PrimaryBehind,
+                format!(
+                    "{name} came back without transactions that {} has ({ahead}): writing there would give \
+                     the same numbers to other transactions",
+                    other.name
+                ),
+            )
+            .hint(format!("do not write to {name}; make {} the primary by hand", other.name));
+        }
+    }
+    Assessment::new(
+        Verdict::PrimaryReturned(instance.id),
+        format!("{name} is there again and lacks nothing: it is being made writable"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

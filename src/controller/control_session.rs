@@ -1,0 +1,216 @@
+//! One MySQL session of the controller: a full login and statements, every one with a deadline.
+//!
+//! A session on which a deadline has passed is never used again: its answer could still come.
+//!
+//! Never here: client traffic, a statement's text, a retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, IoError, Opts, OptsBuilder, Row, SslOpts, Value};
+use tokio::time::timeout;
+
+use super::statements;
+use crate::config::{Account, Config, Instance, InstanceTls, InstanceTlsMode};
+
+/// Largest answer the controller expects; a gtid_executed of thousands of intervals fits easily.
+const MAX_PACKET: usize = 64 << 20;
+
+/// Text cells of a result; `None` is NULL.
+pub(super) type Rows = Vec<Vec<Option<String>>>;
+
+/// Why a dial or a statement failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SqlError {
+    /// Nobody listens at the address.
+    #[error("connection refused")]
+    Refused,
+    /// The deadline passed.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server's own error.
+    #[error("error {code}: {message}")]
+    Server {
+        /// MySQL error number.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// The connection ended or could not be made.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// The answer does not have the expected form.
+    #[error("unexpected answer: {0}")]
+    Answer(&'static str),
+}
+
+impl SqlError {
+    /// The MySQL error number, if the server answered with one.
+    pub(super) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            Self::Refused | Self::Timeout(_) | Self::Lost(_) | Self::Answer(_) => None,
+        }
+    }
+}
+
+impl From<mysql_async::Error> for SqlError {
+    fn from(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Server(server) => {
+                Self::Server { code: server.code, message: server.message }
+            }
+            mysql_async::Error::Io(IoError::Io(io)) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Self::Refused
+            }
+            mysql_async::Error::Io(_)
+            | mysql_async::Error::Driver(_)
+            | mysql_async::Error::Other(_)
+            | mysql_async::Error::Url(_) => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+/// How to reach one instance with one account.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    first: Opts,
+    /// Without TLS, for servers that don't offer it.
+    plain: Option<Opts>,
+}
+
+impl Target {
+    /// The control account at an instance.
+    pub(super) fn control(config: &Config, instance: &Instance) -> Self {
+        Self::new(&instance.address, &config.accounts.control, &config.tls_instance)
+    }
+
+    /// The control account at the instance's admin port, if one is configured.
+    pub(super) fn control_admin(config: &Config, instance: &Instance) -> Option<Self> {
+        let admin = instance.admin.as_ref()?;
+        Some(Self::new(admin, &config.accounts.control, &config.tls_instance))
+    }
+
+    fn new(address: &Arc<str>, account: &Account, tls: &InstanceTls) -> Self {
+        let (host, port) = host_and_port(address);
+        let base = OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port)
+            .user(Some(account.user.clone()))
+            .pass(Some(account.password.0.as_str()))
+            .prefer_socket(Some(false))
+            .tcp_nodelay(true)
+            .stmt_cache_size(Some(0))
+            // Both known beforehand spares a query at login.
+            .max_allowed_packet(Some(MAX_PACKET))
+            .wait_timeout(Some(28_800));
+        let plain = Opts::from(base.clone());
+        let encrypted = |ssl: SslOpts| Opts::from(base.clone().ssl_opts(Some(ssl)));
+        let anything = SslOpts::default().with_danger_accept_invalid_certs(true);
+        let ca = tls.ca.as_ref().map(|path| vec![path.clone().into()]).unwrap_or_default();
+        let chain = SslOpts::default().with_root_certs(ca);
+        match tls.mode {
+            InstanceTlsMode::Disabled => Self { first: plain, plain: None },
+            InstanceTlsMode::Preferred => Self { first: encrypted(anything), plain: Some(plain) },
+            InstanceTlsMode::Required => Self { first: encrypted(anything), plain: None },
+            InstanceTlsMode::VerifyCa => {
+                Self { first: encrypted(chain.with_danger_skip_domain_validation(true)), plain: None }
+            }
+            InstanceTlsMode::VerifyIdentity => Self { first: encrypted(chain), plain: None },
+        }
+    }
+
+    async fn dial(&self) -> Result<Conn, SqlError> {
+        match (Conn::new(self.first.clone()).await, &self.plain) {
+            (Ok(conn), _) => Ok(conn),
+            (Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
+                Ok(Conn::new(plain.clone()).await?)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}
+
+/// `host:port`; the port of MySQL if there is none. Addresses were checked when the configuration was read.
+pub(super) fn host_and_port(address: &str) -> (String, u16) {
+    match address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+        Some((host, port)) => (host.trim_matches(['[', ']']).to_owned(), port),
+        None => (address.to_owned(), 3306),
+    }
+}
+
+/// A logged-in session.
+#[derive(Debug)]
+pub(super) struct ControlSession {
+    /// `None` after a deadline or a loss: dropping the connection closes the socket.
+    conn: Option<Conn>,
+}
+
+impl ControlSession {
+    /// Logs in and prepares the session, all within one deadline over name, connect, greeting, TLS, login
+    /// and the first statement.
+    pub(super) async fn open(target: &Target, deadline: Duration) -> Result<Self, SqlError> {
+        let opening = async {
+            let mut conn = target.dial().await?;
+            conn.query_drop(statements::SESSION_SETUP).await?;
+            Ok(Self { conn: Some(conn) })
+        };
+        // Boxed: the driver's login future is large and lives only here.
+        timeout(deadline, Box::pin(opening)).await.map_err(|_| SqlError::Timeout(deadline))?
+    }
+
+    /// Whether it can still be used.
+    pub(super) fn is_usable(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// Runs a statement and reads its rows.
+    pub(super) async fn rows(&mut self, sql: &str, deadline: Duration) -> Result<Rows, SqlError> {
+        let Some(conn) = self.conn.as_mut() else { return Err(SqlError::Lost("closed before".into())) };
+        let outcome = match timeout(deadline, conn.query::<Row, _>(sql)).await {
+            Ok(Ok(rows)) => return Ok(rows.into_iter().map(cells).collect()),
+            Ok(Err(error)) => SqlError::from(error),
+            Err(_) => SqlError::Timeout(deadline),
+        };
+        if !matches!(outcome, SqlError::Server { .. }) {
+            self.conn = None;
+        }
+        Err(outcome)
+    }
+
+    /// Runs a statement that returns no rows.
+    pub(super) async fn run(&mut self, sql: &str, deadline: Duration) -> Result<(), SqlError> {
+        self.rows(sql, deadline).await.map(drop)
+    }
+
+    /// Says goodbye properly, so that the server counts no aborted connection.
+    pub(super) async fn close(mut self, deadline: Duration) {
+        if let Some(conn) = self.conn.take() {
+            let _ = timeout(deadline, conn.disconnect()).await;
+        }
+    }
+}
+
+fn cells(row: Row) -> Vec<Option<String>> {
+    row.unwrap_raw()
+        .into_iter()
+        .map(|value| match value {
+            Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            None | Some(Value::NULL) => None,
+            Some(other) => Some(other.as_sql(true)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split() {
+        assert_eq!(host_and_port("10.0.0.1:3307"), ("10.0.0.1".into(), 3307));
+        assert_eq!(host_and_port("[::1]:3307"), ("::1".into(), 3307));
+        assert_eq!(host_and_port("db1"), ("db1".into(), 3306));
+    }
+}

@@ -1,0 +1,365 @@
+//! The controller's shared state: record, verdict, what is published, operations. Everything that changes one
+//! of them goes through here.
+//!
+//! Never here: a statement to a server, a decision about roles.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
+
+use super::adopt::Policy;
+use super::api::{
+    ControllerSeat, GateStatus, OperationState, OperationView, Request, Status, StepView,
+};
+use super::assess::{Assessment, Trust, Verdict};
+use super::board::Board;
+use super::control_session::host_and_port;
+use super::instance_operations::{AllOperations, InstanceOperations};
+use super::observe::Observers;
+use super::plan::Address;
+use super::publish::{self, Picture};
+use super::record::{Guarantee, Record};
+use super::statements::{Grammar, Source};
+use super::store::{Prepared, Store, StoreError};
+use super::view::ClusterView;
+use crate::config::{Config, InstanceTlsMode, Promotion};
+use crate::feed::Publisher;
+use crate::feed::gate::Closed;
+
+/// Operations kept for `sluice status` and `/operations`; older ones are in the history.
+const OPERATIONS_KEPT: usize = 32;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) config: Arc<Config>,
+    pub(super) policy: Policy,
+    pub(super) promotion: Vec<Promotion>,
+    /// Where replicas reach each instance.
+    pub(super) replication_addresses: Vec<Address>,
+    pub(super) board: Arc<Board>,
+    pub(super) observers: Observers,
+    pub(super) operations: AllOperations,
+    pub(super) publisher: Publisher,
+    /// Upkeep and switchover share it: one of them changes servers at a time.
+    pub(super) bench: Arc<tokio::sync::Mutex<()>>,
+    addresses: Vec<Arc<str>>,
+    store: Store,
+    seat: Seat,
+    state: Mutex<State>,
+}
+
+/// The sending ends of the API.
+#[derive(Debug)]
+struct Seat {
+    status: Arc<arc_swap::ArcSwap<Status>>,
+    operations: tokio::sync::watch::Sender<Arc<Vec<OperationView>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    record: Option<Record>,
+    trust: Trust,
+    assessment: Assessment,
+    assessed_at: Instant,
+    /// Set while a switchover runs: it alone opens and closes the gate.
+    coming: Option<(InstanceId, Uuid)>,
+    warm: Option<InstanceId>,
+    trouble: Option<String>,
+    operations: Vec<OperationView>,
+}
+
+impl Desk {
+    /// Opens the store and starts looking at the instances.
+    pub(super) fn open(config: Arc<Config>, publisher: Publisher, seat: &ControllerSeat) -> Result<Self, StoreError> {
+        let store = Store::open(&config.cluster.store)?;
+        let record = store.load()?;
+        let board = Arc::new(Board::new(&config));
+        let observers = Observers::start(&config, &board);
+        let operations =
+            config.instances.iter().map(|i| InstanceOperations::new(super::control_session::Target::control(&config, i)));
+        let reach = |i: &crate::config::Instance| {
+            host_and_port(i.replication_address.as_ref().unwrap_or(&i.address))
+        };
+        Ok(Self {
+            policy: Policy {
+                may_ack: config.instances.iter().map(|instance| instance.acker).collect(),
+                acks: config.durability.acks,
+            },
+            promotion: config.instances.iter().map(|instance| instance.promotion).collect(),
+            replication_addresses: config.instances.iter().map(reach).collect(),
+            addresses: config.instances.iter().map(|instance| Arc::clone(&instance.address)).collect(),
+            operations: operations.collect(),
+            board,
+            observers,
+            publisher,
+            bench: Arc::new(tokio::sync::Mutex::new(())),
+            store,
+            seat: Seat { status: Arc::clone(&seat.status), operations: seat.operations.clone() },
+            state: Mutex::new(State {
+                record,
+                trust: Trust::Checked,
+                assessment: starting(),
+                assessed_at: Instant::now(),
+                coming: None,
+                warm: None,
+                trouble: None,
+                operations: Vec::new(),
+            }),
+            config,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record in force.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.state().record.clone()
+    }
+
+    /// What was seen last.
+    pub(super) fn view(&self) -> ClusterView {
+        self.board.snapshot()
+    }
+
+    /// Whether the primary was checked since it was last lost.
+    pub(super) fn trust(&self) -> Trust {
+        self.state().trust
+    }
+
+    /// Notes that the primary has been checked, or has to be.
+    pub(super) fn set_trust(&self, trust: Trust) {
+        self.state().trust = trust;
+    }
+
+    /// The latest verdict.
+    pub(super) fn assessment(&self) -> Assessment {
+        self.state().assessment.clone()
+    }
+
+    /// Notes a verdict; a new one is logged.
+    pub(super) fn set_assessment(&self, assessment: Assessment) {
+        let mut state = self.state();
+        if state.assessment.verdict != assessment.verdict {
+            state.assessed_at = Instant::now();
+            tracing::info!(verdict = assessment.verdict.as_str(), evidence = %assessment.evidence, "verdict");
+        }
+        state.assessment = assessment;
+    }
+
+    /// What went wrong in the latest upkeep, for the alarms.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        if let Some(trouble) = &trouble {
+            tracing::warn!(%trouble, "upkeep");
+        }
+        self.state().trouble = trouble;
+    }
+
+    /// Changes the record, by compare-and-set against the one this process last saw.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Record)) -> Result<Record, StoreError> {
+        let Some(current) = self.record() else { return Err(StoreError::Changed { found: 0, expected: 0 }) };
+        let mut next = current;
+        change(&mut next);
+        self.commit(self.prepare(next)?)
+    }
+
+    /// Writes a changed record beside the one in force.
+    pub(super) fn prepare(&self, mut next: Record) -> Result<Prepared, StoreError> {
+        let expected = self.state().record.as_ref().map(|record| record.version);
+        next.version = expected.unwrap_or(0) + 1;
+        self.store.prepare(next, expected)
+    }
+
+    /// Puts it in force.
+    pub(super) fn commit(&self, prepared: Prepared) -> Result<Record, StoreError> {
+        let record = self.store.commit(prepared)?;
+        self.state().record = Some(record.clone());
+        Ok(record)
+    }
+
+    /// Where a replica finds its source.
+    pub(super) fn source(&self, id: InstanceId) -> Option<Source<'_>> {
+        let (host, port) = self.replication_addresses.get(id.index())?;
+        let account = &self.config.accounts.replication;
+        let tls = self.config.tls_instance.mode != InstanceTlsMode::Disabled;
+        Some(Source { host, port: *port, user: &account.user, password: &account.password.0, tls })
+    }
+
+    /// The statements of an instance and their grammar.
+    pub(super) fn at(&self, id: InstanceId) -> Option<(&InstanceOperations, Grammar)> {
+        let version = self.board.view(id.index()).and_then(|view| view.server.map(|s| s.grammar()));
+        Some((self.operations.get(id.index())?, version.unwrap_or(Grammar::Source)))
+    }
+
+    /// Whether a switchover changes servers now.
+    pub(super) fn is_switching(&self) -> bool {
+        self.state().coming.is_some()
+    }
+
+    /// Says which instance is about to become the primary, and whether sessions should connect to it.
+    pub(super) fn set_coming(&self, coming: Option<(InstanceId, Uuid)>, warm: Option<InstanceId>) {
+        let mut state = self.state();
+        state.coming = coming;
+        state.warm = warm;
+    }
+
+    /// Publishes topology and status as they are now.
+    pub(super) fn publish(&self) {
+        let view = self.view();
+        let state = self.state();
+        let recorded = state.record.as_ref().and_then(|record| view.by_uuid(record.primary)).map(|i| i.id);
+        let writes = state.coming.is_some() || state.assessment.verdict.writes_allowed();
+        let picture = Picture {
+            view: &view,
+            record: state.record.as_ref(),
+            primary: recorded.filter(|_| writes),
+            coming: state.coming,
+            warm: state.warm,
+            now: Instant::now(),
+        };
+        self.publisher.publish(publish::topology(&picture, &self.addresses));
+        self.seat.status.store(Arc::new(self.status(&state, &picture, recorded)));
+    }
+
+    fn status(&self, state: &State, picture: &Picture<'_>, primary: Option<InstanceId>) -> Status {
+        let record = state.record.as_ref();
+        let name = |id: InstanceId| picture.view.instances.get(id.index()).map(|view| view.name.to_string());
+        let instances = picture.view.instances.iter().map(|view| {
+            let address = self.addresses.get(view.id.index()).map_or("", |address| address);
+            publish::instance_status(picture, view, address)
+        });
+        let mut alarms = publish::alarms(picture);
+        alarms.extend(state.trouble.clone());
+        let feed = self.publisher.feed();
+        Status {
+            cluster: self.config.cluster.name.clone(),
+            epoch: record.map_or(0, |record| record.epoch),
+            primary: primary.and_then(name),
+            guarantee: record.map_or_else(|| "none: not adopted".into(), guarantee_words),
+            verdict: state.assessment.verdict.as_str().into(),
+            evidence: state.assessment.evidence.clone(),
+            verdict_age_s: state.assessed_at.elapsed().as_secs(),
+            hint: state.assessment.hint.clone(),
+            ackers: record.map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
+            wait_count: record.map_or(0, |record| record.wait_count),
+            gate: GateStatus {
+                state: match feed.gate().closed() {
+                    None => "open",
+                    Some(Closed::Switchover) => "closed (switchover)",
+                    Some(Closed::NoPrimary) => "closed (no primary)",
+                }
+                .into(),
+                open_units: u64::try_from(feed.gate().open_units()).unwrap_or(0),
+                held: u64::try_from(feed.gate().held()).unwrap_or(0),
+                pinned: u64::try_from(feed.gate().pinned_sessions()).unwrap_or(0),
+            },
+            instances: instances.collect(),
+            alarms,
+            operation: running(&state.operations).cloned(),
+            sessions: u64::try_from(feed.registry().len()).unwrap_or(0),
+        }
+    }
+
+    /// The operation under way.
+    pub(super) fn running(&self) -> Option<OperationView> {
+        running(&self.state().operations).cloned()
+    }
+
+    /// Starts showing an operation; returns its id.
+    pub(super) fn begin(&self, kind: &str, target: Option<String>, who: &str) -> String {
+        let id = format!("{:08x}", rand::random::<u32>());
+        let view = OperationView {
+            id: id.clone(),
+            kind: kind.into(),
+            target,
+            who: who.into(),
+            began: rfc3339(),
+            ..OperationView::default()
+        };
+        let mut state = self.state();
+        state.operations.push(view);
+        let surplus = state.operations.len().saturating_sub(OPERATIONS_KEPT);
+        state.operations.drain(..surplus);
+        self.show(&state);
+        id
+    }
+
+    /// Changes an operation as shown.
+    pub(super) fn operation(&self, id: &str, change: impl FnOnce(&mut OperationView)) {
+        let mut state = self.state();
+        if let Some(view) = state.operations.iter_mut().find(|view| view.id == id) {
+            change(view);
+        }
+        self.show(&state);
+    }
+
+    /// Adds a step to an operation.
+    pub(super) fn step(&self, id: &str, step: StepView) {
+        self.operation(id, |view| view.steps.push(step));
+    }
+
+    /// Ends an operation and writes it to the history.
+    pub(super) fn end(&self, id: &str, state: OperationState, outcome: String, hint: Option<String>) {
+        tracing::info!(operation = id, ?state, %outcome, "operation ended");
+        let mut ended = None;
+        self.operation(id, |view| {
+            view.state = state;
+            view.outcome = Some(outcome);
+            view.hint = hint;
+            ended = Some(view.clone());
+        });
+        if let Some(Err(error)) = ended.map(|view| self.store.remember(&view)) {
+            self.set_trouble(Some(format!("the history can't be written: {error}")));
+        }
+    }
+
+    /// Does what an operation with a single step does, and shows it.
+    pub(super) fn single(&self, kind: &str, request: &Request, target: &str, outcome: Result<String, String>) -> String {
+        let who = match request {
+            Request::Adopt { who, .. } => who.as_str(),
+            Request::Switchover(_) | Request::Drain { .. } | Request::Undrain { .. } => "operator",
+        };
+        let id = self.begin(kind, Some(target.to_owned()), who);
+        match outcome {
+            Ok(done) => self.end(&id, OperationState::Done, done, None),
+            Err(refused) => self.end(&id, OperationState::Refused, refused, None),
+        }
+        id
+    }
+
+    fn show(&self, state: &State) {
+        self.seat.operations.send_replace(Arc::new(state.operations.clone()));
+    }
+}
+
+fn starting() -> Assessment {
+    Assessment {
+        verdict: Verdict::Starting,
+        evidence: "not every instance has been looked at yet".into(),
+        hint: None,
+        primary: None,
+    }
+}
+
+fn running(operations: &[OperationView]) -> Option<&OperationView> {
+    operations.iter().rev().find(|view| view.state == OperationState::Running)
+}
+
+fn guarantee_words(record: &Record) -> String {
+    match (record.guarantee, record.wait_count) {
+        (_, 0) => "none: commits wait for no acknowledgement".into(),
+        (Guarantee::None, _) => "none: the first acknowledged write of this epoch is still missing".into(),
+        (Guarantee::Acknowledged, count) => {
+            format!("every OK is received by {count} of {} ackers", record.ackers.len())
+        }
+    }
+}
+
+/// Now, for people.
+pub(super) fn rfc3339() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}

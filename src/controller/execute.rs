@@ -1,0 +1,134 @@
+//! Does one step of upkeep. One match, no policy: what to do and when was decided by `plan`.
+//!
+//! Never here: a choice between steps, a retry.
+
+use sluice_routing::topology::InstanceId;
+
+use super::assess::Trust;
+use super::control_session::SqlError;
+use super::desk::Desk;
+use super::instance_operations::InstanceOperations;
+use super::plan::{self, Step};
+use super::record::{Guarantee, Record};
+use super::statements::Grammar;
+use super::store::StoreError;
+use super::view::InstanceView;
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// The server's fault, or the way to it.
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+    /// The store's fault.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// What the step needs is not there any more.
+    #[error("{0}")]
+    Gone(&'static str),
+}
+
+/// Does the step.
+pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
+    match step {
+        Step::TakeLock(id) => {
+            // If somebody was faster, the next look says who.
+            let taken = desk.observers.take_lock(id.index()).await;
+            taken.then_some(()).ok_or(StepError::Gone("the lock was not given"))
+        }
+        Step::CloseOperation => {
+            desk.change(|record| *record = plan::close_operation(record))?;
+            Ok(())
+        }
+        Step::Fence(id) => Ok(server(desk, *id)?.0.set_read_only().await?),
+        Step::StopWaiting(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.stop_waiting(grammar).await?)
+        }
+        Step::ForgetSource(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.forget_source(grammar).await?)
+        }
+        Step::Follow(id) => follow(desk, *id).await,
+        Step::StartReceiver(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.start_receiver(grammar).await?)
+        }
+        Step::StartApplier(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.start_applier(grammar).await?)
+        }
+        Step::Tune(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.tune(grammar).await?)
+        }
+        Step::AddAcker(uuid) => {
+            desk.change(|record| record.ackers.push(*uuid))?;
+            Ok(())
+        }
+        Step::StartAcking(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.set_acking(grammar, true).await?)
+        }
+        Step::StopAcking(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.set_acking(grammar, false).await?)
+        }
+        Step::StartWaiting(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.start_waiting(grammar, record(desk)?.wait_count, true).await?)
+        }
+        Step::Resume(id) => resume(desk, *id).await,
+        Step::Barrier(id) => barrier(desk, *id).await,
+    }
+}
+
+fn server(desk: &Desk, id: InstanceId) -> Result<(&InstanceOperations, Grammar), StepError> {
+    desk.at(id).ok_or(StepError::Gone("there is no such instance"))
+}
+
+fn record(desk: &Desk) -> Result<Record, StepError> {
+    desk.record().ok_or(StepError::Gone("there is no record"))
+}
+
+/// Points a replica at the recorded primary, with both threads running afterwards.
+async fn follow(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let primary = desk.view().by_uuid(record(desk)?.primary).map(|view| view.id);
+    let primary = primary.ok_or(StepError::Gone("the primary was never seen"))?;
+    let source = desk.source(primary).ok_or(StepError::Gone("the primary has no address"))?;
+    let (server, grammar) = server(desk, id)?;
+    server.follow(grammar, &source).await?;
+    Ok(server.start_applier(grammar).await?)
+}
+
+/// Opens a primary whose tail was found complete: semi-sync first, then writable, then a write that is
+/// acknowledged.
+async fn resume(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let record = record(desk)?;
+    let (server, grammar) = server(desk, id)?;
+    let has_semi_sync = desk.board.view(id.index()).is_some_and(|view: InstanceView| {
+        view.server.is_some_and(|server| server.semi_sync.is_some())
+    });
+    if record.waits() && has_semi_sync {
+        server.start_waiting(grammar, record.wait_count, true).await?;
+    }
+    server.set_writable().await?;
+    barrier(desk, id).await?;
+    desk.set_trust(Trust::Checked);
+    Ok(())
+}
+
+/// Writes the epoch row; its OK establishes the guarantee where commits wait.
+async fn barrier(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let record = record(desk)?;
+    let (server, _) = server(desk, id)?;
+    let known = desk.board.view(id.index()).and_then(|view| view.server).is_some_and(|s| s.epoch_row.is_some());
+    if !known {
+        server.create_epoch_table().await?;
+    }
+    server.write_epoch_row(&record.row()).await?;
+    if record.waits() && record.guarantee == Guarantee::None {
+        desk.change(|record| record.guarantee = Guarantee::Acknowledged)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! Looks at every instance: one persistent session each, a look every second, a pulse in between, and a
+//! fresh login every five seconds.
+//!
+//! A probe is always a full login, never a bare connect, with one deadline over all of it. An instance has
+//! one look and one fresh login under way at most, so a hung server collects nothing. The persistent session
+//! also holds the cluster's lock on its server.
+//!
+//! Never here: a verdict, a statement that changes anything but the lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::board::Board;
+use super::control_session::{ControlSession, Rows, SqlError, Target};
+use super::record::EpochRow;
+use super::statements;
+use super::view::{
+    ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread,
+};
+use crate::config::Config;
+
+/// One deadline over name, connect, greeting, TLS, login and all queries of a look.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two pulses: how old `executed` may be for read-your-own-writes.
+const PULSE_EVERY: Duration = Duration::from_millis(250);
+/// Between two fresh logins.
+const LOGIN_EVERY: Duration = Duration::from_secs(5);
+/// Between the dials after a refusal: two refusals this far apart are not a restart of a listener.
+const REFUSED_AGAIN: Duration = Duration::from_millis(200);
+/// Commands waiting for one observer; more than the run loop can have outstanding.
+const COMMANDS: usize = 8;
+/// Error codes that say "not with this login".
+const SATURATED: u16 = 1040;
+/// No such table, no such schema: a server without epoch rows.
+const NO_EPOCH_TABLE: [u16; 2] = [1146, 1049];
+
+/// What can be asked of the observer of one instance.
+enum Command {
+    Look,
+    TakeLock(oneshot::Sender<bool>),
+    ReleaseLock(oneshot::Sender<bool>),
+}
+
+/// The observers of all instances; dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Observers {
+    commands: Vec<mpsc::Sender<Command>>,
+    board: Arc<Board>,
+    _tasks: JoinSet<()>,
+}
+
+impl Observers {
+    /// Starts looking.
+    pub(super) fn start(config: &Arc<Config>, board: &Arc<Board>) -> Self {
+        let mut tasks = JoinSet::new();
+        let mut commands = Vec::new();
+        for (index, instance) in config.instances.iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(COMMANDS);
+            commands.push(sender);
+            let target = Target::control(config, instance);
+            let watcher = Watcher {
+                index,
+                admin: Target::control_admin(config, instance),
+                target: target.clone(),
+                lock: lock_name(config),
+                board: Arc::clone(board),
+                commands: receiver,
+                session: None,
+                refused: 0,
+                former: Vec::new(),
+            };
+            tasks.spawn(watcher.watch());
+            tasks.spawn(fresh_logins(index, target, Arc::clone(board)));
+        }
+        Self { commands, board: Arc::clone(board), _tasks: tasks }
+    }
+
+    /// Looks at all instances at once.
+    pub(super) async fn look_at_all(&self, deadline: Instant) {
+        let before: Vec<u64> = (0..self.commands.len()).map(|index| self.board.looks(index)).collect();
+        (0..self.commands.len()).for_each(|index| self.ask_twice(index));
+        for (index, looks) in before.into_iter().enumerate() {
+            let _ = timeout_at(deadline, self.board.looked(index, looks + 1)).await;
+        }
+    }
+
+    /// The look under way may have read too early; the one after it has not.
+    fn ask_twice(&self, index: usize) {
+        self.send(index, Command::Look);
+        self.send(index, Command::Look);
+    }
+
+    /// Takes the cluster's lock on an instance, if it is free.
+    pub(super) async fn take_lock(&self, index: usize) -> bool {
+        self.asked(index, Command::TakeLock).await
+    }
+
+    /// Gives the lock back.
+    pub(super) async fn release_lock(&self, index: usize) -> bool {
+        self.asked(index, Command::ReleaseLock).await
+    }
+
+    async fn asked(&self, index: usize, command: impl FnOnce(oneshot::Sender<bool>) -> Command) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.send(index, command(answer));
+        matches!(timeout(2 * LOOK_DEADLINE, answered).await, Ok(Ok(true)))
+    }
+
+    fn send(&self, index: usize, command: Command) {
+        // A full queue means that a look is about to happen anyway.
+        let _ = self.commands.get(index).map(|sender| sender.try_send(command));
+    }
+}
+
+/// The name of the lock that a Sluice holds on every server of its cluster.
+pub(super) fn lock_name(config: &Config) -> String {
+    format!("sluice:{}", config.cluster.name)
+}
+
+struct Watcher {
+    index: usize,
+    target: Target,
+    admin: Option<Target>,
+    lock: String,
+    board: Arc<Board>,
+    commands: mpsc::Receiver<Command>,
+    session: Option<ControlSession>,
+    refused: u32,
+    /// Connection ids of former sessions: a lock held by one of them is a zombie of ours.
+    former: Vec<u64>,
+}
+
+/// Former connection ids remembered; a server clears a dead connection long before so many follow.
+const FORMER: usize = 16;
+
+impl Watcher {
+    async fn watch(mut self) {
+        loop {
+            let next = match timeout(LOOK_DEADLINE, self.look()).await {
+                Ok(Ok(server)) => {
+                    self.refused = 0;
+                    self.note_seen(server);
+                    PROBE_EVERY
+                }
+                Ok(Err(error)) => self.note_failed(&error),
+                Err(_) => self.note_failed(&SqlError::Timeout(LOOK_DEADLINE)),
+            };
+            if self.pause(next).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next look, with pulses in between; obeys commands. `None` when nobody is left to ask.
+    async fn pause(&mut self, next: Duration) -> Option<()> {
+        let until = Instant::now() + next;
+        loop {
+            let pulse = (Instant::now() + PULSE_EVERY).min(until);
+            match timeout_at(pulse, self.commands.recv()).await {
+                Ok(None) => return None,
+                Ok(Some(Command::Look)) => return Some(()),
+                Ok(Some(Command::TakeLock(answer))) => {
+                    let _ = answer.send(self.take_lock().await);
+                    return Some(());
+                }
+                Ok(Some(Command::ReleaseLock(answer))) => {
+                    let _ = answer.send(self.release_lock().await);
+                    return Some(());
+                }
+                Err(_) if Instant::now() >= until => return Some(()),
+                Err(_) => {
+                    if self.session.is_some() && !self.pulse().await {
+                        return Some(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn session(&mut self) -> Result<&mut ControlSession, SqlError> {
+        if self.session.as_ref().is_none_or(|session| !session.is_usable()) {
+            let opened = match (ControlSession::open(&self.target, LOOK_DEADLINE).await, &self.admin) {
+                (Err(error), Some(admin)) if error.code() == Some(SATURATED) => {
+                    ControlSession::open(admin, LOOK_DEADLINE).await?
+                }
+                (outcome, _) => outcome?,
+            };
+            self.session = Some(opened);
+        }
+        self.session.as_mut().ok_or(SqlError::Answer("no session"))
+    }
+
+    async fn look(&mut self) -> Result<ServerView, SqlError> {
+        let lock = statements::lock_holder(&self.lock);
+        let session = self.session().await?;
+        let pulse = session.rows(statements::PULSE, LOOK_DEADLINE).await?;
+        let channels = session.rows(statements::CHANNELS, LOOK_DEADLINE).await?;
+        let settings = session.rows(statements::SETTINGS, LOOK_DEADLINE).await?;
+        let epoch = match session.rows(statements::EPOCH_ROW, LOOK_DEADLINE).await {
+            Err(error) if error.code().is_some_and(|code| NO_EPOCH_TABLE.contains(&code)) => Vec::new(),
+            outcome => outcome?,
+        };
+        let holder = session.rows(&lock, LOOK_DEADLINE).await?;
+        let mut server = read_pulse(&pulse)?;
+        read_channels(&mut server, &channels);
+        read_settings(&mut server, &settings);
+        server.epoch_row = epoch.first().and_then(|cells| EpochRow::parse(cells));
+        server.lock = read_lock(&holder, server.connection);
+        if let LockView::Elsewhere { connection, .. } = server.lock
+            && self.former.contains(&connection)
+        {
+            // The session is lost, but the server has not noticed yet.
+            self.session().await?.run(&statements::kill(connection), LOOK_DEADLINE).await?;
+            server.lock = LockView::Free;
+        }
+        if !self.former.contains(&server.connection) {
+            let surplus = (self.former.len() + 1).saturating_sub(FORMER);
+            self.former.drain(..surplus);
+            self.former.push(server.connection);
+        }
+        Ok(server)
+    }
+
+    /// The cheap refresh between two looks; `false` when the session broke.
+    async fn pulse(&mut self) -> bool {
+        let Some(session) = self.session.as_mut() else { return false };
+        let Ok(rows) = session.rows(statements::PULSE, LOOK_DEADLINE).await else { return false };
+        let Ok(fresh) = read_pulse(&rows) else { return false };
+        self.board.update(self.index, |view| {
+            let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else { return };
+            let server = Arc::make_mut(server);
+            server.executed_before = std::mem::replace(&mut server.executed, fresh.executed);
+            server.read_only = fresh.read_only;
+            server.super_read_only = fresh.super_read_only;
+            view.seen = Some(std::time::Instant::now());
+        });
+        true
+    }
+
+    async fn take_lock(&mut self) -> bool {
+        let sql = statements::get_lock(&self.lock);
+        let Some(session) = self.session.as_mut() else { return false };
+        matches!(session.rows(&sql, LOOK_DEADLINE).await, Ok(rows) if cell(&rows, 0, 0) == Some("1"))
+    }
+
+    async fn release_lock(&mut self) -> bool {
+        let sql = statements::release_lock(&self.lock);
+        let Some(session) = self.session.as_mut() else { return true };
+        session.run(&sql, LOOK_DEADLINE).await.is_ok()
+    }
+
+    fn note_seen(&self, mut server: ServerView) {
+        self.board.looked_at(self.index, |view| {
+            server.executed_before = match &view.server {
+                Some(before) if before.uuid == server.uuid => Arc::clone(&before.executed),
+                Some(_) | None => Arc::clone(&server.executed),
+            };
+            view.seen = Some(std::time::Instant::now());
+            view.reach = Reach::Answers;
+            view.server = Some(Arc::new(server));
+        });
+    }
+
+    /// Records a failed look and says when to look again.
+    fn note_failed(&mut self, error: &SqlError) -> Duration {
+        self.session = None;
+        let (reach, next) = match error {
+            SqlError::Refused => {
+                self.refused += 1;
+                // A new run of the server gives the ids to others.
+                self.former.clear();
+                (Reach::Refused(self.refused), REFUSED_AGAIN)
+            }
+            SqlError::Timeout(_) => (Reach::Silent, REFUSED_AGAIN),
+            SqlError::Server { code: SATURATED, .. } => (Reach::Saturated, PROBE_EVERY),
+            SqlError::Server { .. } => (Reach::LoginFailed(error.to_string()), PROBE_EVERY),
+            SqlError::Lost(_) | SqlError::Answer(_) => (Reach::Broken(error.to_string()), REFUSED_AGAIN),
+        };
+        self.board.looked_at(self.index, |view| {
+            if matches!(reach, Reach::Refused(_) | Reach::Broken(_)) && view.reach == Reach::Answers {
+                view.interrupted += 1;
+            }
+            view.reach = reach;
+        });
+        next
+    }
+}
+
+/// Logs in afresh from time to time: the persistent session can't notice that nobody gets in any more.
+async fn fresh_logins(index: usize, target: Target, board: Arc<Board>) {
+    loop {
+        sleep(LOGIN_EVERY).await;
+        if board.view(index).is_none_or(|view| view.reach != Reach::Answers) {
+            continue;
+        }
+        let outcome = match ControlSession::open(&target, LOOK_DEADLINE).await {
+            Ok(session) => {
+                session.close(LOOK_DEADLINE).await;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        board.update(index, |view| view.login = outcome);
+    }
+}
+
+fn cell(rows: &Rows, row: usize, column: usize) -> Option<&str> {
+    rows.get(row)?.get(column)?.as_deref()
+}
+
+fn read_pulse(rows: &Rows) -> Result<ServerView, SqlError> {
+    let text = |column| cell(rows, 0, column).ok_or(SqlError::Answer("a value is missing"));
+    let executed =
+        Arc::new(text(4)?.parse().map_err(|_| SqlError::Answer("gtid_executed can't be read"))?);
+    Ok(ServerView {
+        uuid: text(0)?.parse().map_err(|_| SqlError::Answer("server_uuid can't be read"))?,
+        version: text(1)?.into(),
+        read_only: Switch::of(text(2)?),
+        super_read_only: Switch::of(text(3)?),
+        executed,
+        connection: text(5)?.parse().unwrap_or_default(),
+        ..ServerView::default()
+    })
+}
+
+fn read_channels(server: &mut ServerView, rows: &Rows) {
+    for row in rows {
+        let text = |column: usize| row.get(column).and_then(Option::as_deref).unwrap_or_default();
+        if !text(0).is_empty() {
+            server.other_channels.push(text(0).to_owned());
+            continue;
+        }
+        let error = |column: usize| Some(text(column).to_owned()).filter(|error| !error.is_empty());
+        server.channel = Some(ChannelView {
+            host: text(1).to_owned(),
+            port: text(2).parse().unwrap_or_default(),
+            heartbeat: text(4).parse().unwrap_or_default(),
+            source: text(5).parse().ok(),
+            receiver: Thread::of(text(6)),
+            received: text(7).parse().unwrap_or_default(),
+            receiver_error: error(9).map(|message| format!("error {}: {message}", text(8))),
+            applier: Thread::of(text(10)),
+            applier_error: error(11),
+            lag_ms: text(12).parse().unwrap_or_default(),
+        });
+    }
+}
+
+fn read_settings(server: &mut ServerView, rows: &Rows) {
+    let mut semi_sync = SemiSyncView::default();
+    let mut plugins = 0;
+    for row in rows {
+        let [Some(name), value] = row.as_slice() else { continue };
+        let value = value.as_deref().unwrap_or_default();
+        let name = name.replace("master", "source").replace("slave", "replica");
+        match name.as_str() {
+            "rpl_semi_sync_source_enabled" => {
+                semi_sync.waiting = Switch::of(value);
+                plugins += 1;
+            }
+            "rpl_semi_sync_replica_enabled" => {
+                semi_sync.acking = Switch::of(value);
+                plugins += 1;
+            }
+            "rpl_semi_sync_source_status" => semi_sync.status = Switch::of(value),
+            "rpl_semi_sync_source_clients" => semi_sync.clients = value.parse().unwrap_or_default(),
+            "rpl_semi_sync_source_wait_for_replica_count" => {
+                semi_sync.count = value.parse().unwrap_or_default();
+            }
+            "rpl_semi_sync_source_wait_no_replica" => semi_sync.strict = Switch::of(value),
+            "rpl_semi_sync_source_timeout" => semi_sync.timeout_ms = value.parse().unwrap_or_default(),
+            "rpl_semi_sync_source_no_tx" => semi_sync.unacknowledged = value.parse().unwrap_or_default(),
+            "rpl_semi_sync_replica_status" => semi_sync.acking_now = Switch::of(value),
+            "uptime" => server.uptime = value.parse().unwrap_or_default(),
+            "gtid_mode" => server.gtid_mode = Switch::of(value),
+            "replica_net_timeout" => server.net_timeout = value.parse().unwrap_or_default(),
+            // The table of settings asks for a few names more than are needed.
+            _ => {}
+        }
+    }
+    // Both plugins, or it is of no use.
+    server.semi_sync = (plugins == 2).then_some(semi_sync);
+}
+
+fn read_lock(rows: &Rows, own: u64) -> LockView {
+    let Some(connection) = cell(rows, 0, 0).and_then(|id| id.parse().ok()) else { return LockView::Free };
+    if connection == own {
+        return LockView::Ours;
+    }
+    let account = cell(rows, 0, 1).unwrap_or("an unknown account").to_owned();
+    LockView::Elsewhere { connection, account }
+}

@@ -1,0 +1,255 @@
+//! Upkeep: the one next thing to do so that the servers are as the record says.
+//!
+//! Level-triggered: a restart, a half-done switchover and a returning server are all mended by looking at
+//! what is and doing the first thing that is missing.
+//!
+//! Never here: I/O, a step that could lose an acknowledged transaction (those are a switchover's).
+
+use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
+
+use super::adopt::Policy;
+use super::assess::{Assessment, Verdict};
+use super::record::{Guarantee, Phase, Record};
+use super::statements;
+use super::view::{ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
+
+/// Where replicas reach an instance: host and port.
+pub type Address = (String, u16);
+
+/// One thing to do. Each is idempotent: doing it twice does nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Take the cluster's lock there.
+    TakeLock(InstanceId),
+    /// Close an operation that a killed Sluice left behind: undone, or finished by further upkeep.
+    CloseOperation,
+    /// `super_read_only` on a server that must not take writes.
+    Fence(InstanceId),
+    /// The waiting side of semi-sync off, on a replica.
+    StopWaiting(InstanceId),
+    /// The primary forgets the source it once had.
+    ForgetSource(InstanceId),
+    /// Follow the primary.
+    Follow(InstanceId),
+    /// Start the receiver.
+    StartReceiver(InstanceId),
+    /// Start the applier.
+    StartApplier(InstanceId),
+    /// `replica_net_timeout` and heartbeat.
+    Tune(InstanceId),
+    /// A further member whose acknowledgement counts.
+    AddAcker(Uuid),
+    /// Make it acknowledge what it receives.
+    StartAcking(InstanceId),
+    /// Make it stop.
+    StopAcking(InstanceId),
+    /// The waiting side of semi-sync on, on the primary.
+    StartWaiting(InstanceId),
+    /// Make the primary writable after its tail was checked, and prove it with an acknowledged write.
+    Resume(InstanceId),
+    /// Write the row of this epoch; acknowledged, it establishes the guarantee.
+    Barrier(InstanceId),
+}
+
+impl Step {
+    /// What it does, for the log.
+    pub fn describe(&self, view: &ClusterView) -> String {
+        let name = |id: &InstanceId| view.instances.get(id.index()).map_or("?", |i| &*i.name).to_owned();
+        match self {
+            Self::TakeLock(id) => format!("take the lock on {}", name(id)),
+            Self::CloseOperation => "close the operation left by a killed Sluice".into(),
+            Self::Fence(id) => format!("fence {}: it is writable and not the primary", name(id)),
+            Self::StopWaiting(id) => format!("semi-sync source side off on {}", name(id)),
+            Self::ForgetSource(id) => format!("the primary {} forgets its former source", name(id)),
+            Self::Follow(id) => format!("{} follows the primary", name(id)),
+            Self::StartReceiver(id) => format!("start the receiver of {}", name(id)),
+            Self::StartApplier(id) => format!("start the applier of {}", name(id)),
+            Self::Tune(id) => format!("set heartbeat and network timeout of {}", name(id)),
+            Self::AddAcker(uuid) => format!("{} becomes an acker", view.name_of(*uuid)),
+            Self::StartAcking(id) => format!("{} acknowledges", name(id)),
+            Self::StopAcking(id) => format!("{} stops acknowledging", name(id)),
+            Self::StartWaiting(id) => format!("commits on {} wait for acknowledgements", name(id)),
+            Self::Resume(id) => format!("make {} writable again", name(id)),
+            Self::Barrier(id) => format!("write the epoch row on {}", name(id)),
+        }
+    }
+}
+
+/// Everything to do, the most urgent first. The run loop does one step and looks again.
+pub fn plan(
+    view: &ClusterView,
+    record: &Record,
+    assessment: &Assessment,
+    policy: &Policy,
+    addresses: &[Address],
+) -> Vec<Step> {
+    if !assessment.verdict.acting_allowed() {
+        return fences(view, record, &assessment.verdict);
+    }
+    let mut steps = locks(view);
+    if record.operation.is_some() {
+        steps.push(Step::CloseOperation);
+        return steps;
+    }
+    steps.extend(fences(view, record, &assessment.verdict));
+    steps.extend(
+        others(view, record)
+            .filter(|(_, s)| s.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.waiting.is_on()))
+            .map(|(instance, _)| Step::StopWaiting(instance.id)),
+    );
+    let Some((primary, server)) = view.live().find(|(_, server)| server.uuid == record.primary) else {
+        return steps;
+    };
+    if server.channel.as_ref().is_some_and(|channel| server.executed.contains_set(&channel.received)) {
+        steps.push(Step::ForgetSource(primary.id));
+    }
+    for (instance, replica) in others(view, record) {
+        steps.extend(replication(instance, replica, server, addresses.get(primary.id.index())));
+    }
+    steps.extend(acknowledging(view, record, policy));
+    steps.extend(primary_side(primary, server, record, &assessment.verdict));
+    steps
+}
+
+/// Only a verdict under which this Sluice is surely the one in charge.
+fn fences(view: &ClusterView, record: &Record, verdict: &Verdict) -> Vec<Step> {
+    match verdict {
+        Verdict::Starting
+        | Verdict::Unadopted
+        | Verdict::Adopting
+        | Verdict::StaleRecord
+        | Verdict::LockHeldElsewhere => Vec::new(),
+        Verdict::Healthy
+        | Verdict::SemiSyncStarved
+        | Verdict::SecondWritable(_)
+        | Verdict::PrimarySuspected
+        | Verdict::PrimaryLost
+        | Verdict::PrimaryReturned(_)
+        | Verdict::PrimaryBehind => others(view, record)
+            .filter(|(_, server)| server.is_writable() && server.lock == LockView::Ours)
+            .map(|(instance, _)| Step::Fence(instance.id))
+            .collect(),
+    }
+}
+
+/// Locks still to take; none while somebody else holds one anywhere, so that two Sluices can't block each other.
+pub fn locks(view: &ClusterView) -> Vec<Step> {
+    view.live()
+        .filter(|(_, server)| server.lock == LockView::Free)
+        .map(|(instance, _)| Step::TakeLock(instance.id))
+        .collect()
+}
+
+fn others<'a>(
+    view: &'a ClusterView,
+    record: &'a Record,
+) -> impl Iterator<Item = (&'a InstanceView, &'a ServerView)> {
+    view.live().filter(|(_, server)| server.uuid != record.primary)
+}
+
+fn replication(
+    instance: &InstanceView,
+    replica: &ServerView,
+    primary: &ServerView,
+    address: Option<&Address>,
+) -> Option<Step> {
+    if !replica.errant(primary).is_empty() || !replica.other_channels.is_empty() {
+        // A human decides.
+        return None;
+    }
+    let Some(channel) = &replica.channel else { return Some(Step::Follow(instance.id)) };
+    let at = address.is_some_and(|(host, port)| *host == channel.host && *port == channel.port);
+    if channel.source != Some(primary.uuid) && !(at && channel.receiver != Thread::Running) {
+        return Some(Step::Follow(instance.id));
+    }
+    if channel.applier == Thread::Stopped && channel.applier_error.is_none() {
+        return Some(Step::StartApplier(instance.id));
+    }
+    if channel.receiver == Thread::Stopped {
+        return Some(Step::StartReceiver(instance.id));
+    }
+    let tuned = replica.net_timeout == statements::NET_TIMEOUT
+        && (channel.heartbeat - statements::HEARTBEAT).abs() < f64::EPSILON;
+    (!tuned && replica.replicates_from(primary.uuid)).then_some(Step::Tune(instance.id))
+}
+
+fn acknowledging(view: &ClusterView, record: &Record, policy: &Policy) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (instance, server) in others(view, record) {
+        let Some(semi_sync) = &server.semi_sync else { continue };
+        let recorded = record.is_acker(server.uuid);
+        let healthy = server.replicates_from(record.primary);
+        if record.waits() && policy.may_ack(instance.id) && !recorded && healthy {
+            steps.push(Step::AddAcker(server.uuid));
+        } else if recorded && healthy && !(semi_sync.acking.is_on() && semi_sync.acking_now.is_on()) {
+            steps.push(Step::StartAcking(instance.id));
+        } else if !recorded && semi_sync.acking.is_on() {
+            steps.push(Step::StopAcking(instance.id));
+        }
+    }
+    steps
+}
+
+fn primary_side(
+    primary: &InstanceView,
+    server: &ServerView,
+    record: &Record,
+    verdict: &Verdict,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(semi_sync) = &server.semi_sync {
+        if record.waits() && !waits_as_recorded(semi_sync, record.wait_count) {
+            steps.push(Step::StartWaiting(primary.id));
+        } else if !record.waits() && semi_sync.waiting.is_on() {
+            steps.push(Step::StopWaiting(primary.id));
+        }
+    }
+    match verdict {
+        Verdict::PrimaryReturned(id) => steps.push(Step::Resume(*id)),
+        Verdict::Healthy | Verdict::SecondWritable(_) => {
+            let behind = server.epoch_row.as_ref().is_none_or(|row| row.epoch < record.epoch);
+            let unproved = record.guarantee == Guarantee::None && record.waits();
+            if behind || (unproved && attached(server, record)) {
+                steps.push(Step::Barrier(primary.id));
+            }
+        }
+        Verdict::SemiSyncStarved
+        | Verdict::Starting
+        | Verdict::Unadopted
+        | Verdict::Adopting
+        | Verdict::StaleRecord
+        | Verdict::LockHeldElsewhere
+        | Verdict::PrimarySuspected
+        | Verdict::PrimaryLost
+        | Verdict::PrimaryBehind => {}
+    }
+    steps
+}
+
+fn attached(server: &ServerView, record: &Record) -> bool {
+    server.semi_sync.as_ref().is_some_and(|s| s.waiting.is_on() && s.clients >= u32::from(record.wait_count))
+}
+
+fn waits_as_recorded(semi_sync: &SemiSyncView, count: u16) -> bool {
+    semi_sync.waiting == Switch::On
+        && semi_sync.count == count
+        && semi_sync.strict.is_on()
+        && semi_sync.timeout_ms >= statements::ACK_TIMEOUT_MS
+}
+
+/// What becomes of a record whose operation was left behind: before the epoch change it is undone, later
+/// finished; both by further upkeep.
+pub fn close_operation(record: &Record) -> Record {
+    let mut next = record.clone();
+    if let Some(operation) = next.operation.take() {
+        match operation.phase {
+            Phase::Preparing => next.ackers = operation.ackers_before,
+            Phase::Promoted => {}
+        }
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! From what is known to what is published: the topology for sessions, the status for people.
+//!
+//! The primary is who the record says, never who happens to be writable.
+//!
+//! Never here: I/O, a verdict.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice_routing::topology::{Instance, InstanceId, Reads, ReadsStopped, Topology};
+use uuid::Uuid;
+
+use super::api::InstanceStatus;
+use super::record::Record;
+use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
+
+/// A replica further behind than this serves no reads.
+pub const MAX_LAG: Duration = Duration::from_secs(10);
+/// A replica not seen for this long serves no reads; one slow look is not enough.
+const UNSEEN: Duration = Duration::from_secs(3);
+
+/// Everything that decides what is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    /// What was seen.
+    pub view: &'a ClusterView,
+    /// The record, if there is one.
+    pub record: Option<&'a Record>,
+    /// The primary that takes writes now, if any does.
+    pub primary: Option<InstanceId>,
+    /// The coming primary, and its server_uuid: replicas may follow it already.
+    pub coming: Option<(InstanceId, Uuid)>,
+    /// Whether sessions should connect to the coming primary now.
+    pub warm: Option<InstanceId>,
+    /// The time.
+    pub now: Instant,
+}
+
+/// The value for sessions. `addresses` are the configured ones.
+pub fn topology(picture: &Picture<'_>, addresses: &[Arc<str>]) -> Topology {
+    let instances: Vec<Instance> =
+        picture.view.instances.iter().map(|view| instance(picture, view, addresses)).collect();
+    Topology {
+        epoch: picture.record.map_or(0, |record| record.epoch),
+        primary: picture.primary,
+        warm: picture.warm,
+        instances: instances.into(),
+    }
+}
+
+fn instance(picture: &Picture<'_>, view: &InstanceView, addresses: &[Arc<str>]) -> Instance {
+    let address = addresses.get(view.id.index()).cloned().unwrap_or_else(|| "".into());
+    let mut instance = Instance::unchecked(view.id, Arc::clone(&view.name), address);
+    if let Some(server) = &view.server {
+        instance.server_uuid = Some(server.uuid);
+        instance.version = Some(Arc::clone(&server.version));
+        instance.executed = Arc::clone(&server.executed);
+        instance.lag = server.channel.as_ref().map(|channel| Duration::from_millis(channel.lag_ms));
+    }
+    instance.reads = reads(picture, view).map_or(Reads::Serving, Reads::Stopped);
+    instance
+}
+
+/// Why an instance serves no reads as a replica; `None`: it does.
+pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped> {
+    let Some(record) = picture.record else { return Some(ReadsStopped::NotYetChecked) };
+    let Some(server) = view.server.as_deref() else {
+        return Some(match view.reach {
+            Reach::NotYet => ReadsStopped::NotYetChecked,
+            Reach::Answers
+            | Reach::Refused(_)
+            | Reach::Silent
+            | Reach::Saturated
+            | Reach::LoginFailed(_)
+            | Reach::Broken(_) => ReadsStopped::Unreachable,
+        });
+    };
+    if record.marks.iter().any(|mark| *mark.name == *view.name) {
+        return Some(ReadsStopped::Draining);
+    }
+    let unseen = view.age(picture.now).is_none_or(|age| age > UNSEEN);
+    if unseen || matches!(view.reach, Reach::Refused(_)) {
+        return Some(ReadsStopped::Unreachable);
+    }
+    if server.uuid == record.primary {
+        return None;
+    }
+    if server.is_writable() {
+        return Some(ReadsStopped::Writable);
+    }
+    if is_errant(picture.view, record, server) {
+        return Some(ReadsStopped::Quarantined);
+    }
+    replicating(picture, record, server)
+}
+
+fn is_errant(view: &ClusterView, record: &Record, server: &ServerView) -> bool {
+    let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
+    primary.is_some_and(|primary| !server.errant(primary).is_empty())
+}
+
+fn replicating(picture: &Picture<'_>, record: &Record, server: &ServerView) -> Option<ReadsStopped> {
+    let Some(channel) = &server.channel else { return Some(ReadsStopped::NotReplicating) };
+    let known = channel.source == Some(record.primary)
+        || picture.coming.is_some_and(|(_, uuid)| channel.source == Some(uuid));
+    // A lost primary stops every receiver; what is applied may still be read.
+    let receives = channel.receiver == Thread::Running || picture.primary.is_none();
+    if !known || !receives || channel.applier != Thread::Running {
+        return Some(ReadsStopped::NotReplicating);
+    }
+    (Duration::from_millis(channel.lag_ms) > MAX_LAG).then_some(ReadsStopped::Lagging)
+}
+
+/// One instance for people. `connections` is left for who counts them.
+pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str) -> InstanceStatus {
+    let primary = picture.record.and_then(|r| picture.view.by_uuid(r.primary)).and_then(|i| i.server.as_deref());
+    let is_primary = |server: &ServerView| picture.record.is_some_and(|record| record.primary == server.uuid);
+    let mut status = InstanceStatus {
+        name: view.name.to_string(),
+        address: address.to_owned(),
+        role: "unknown".into(),
+        reachable: view.reach == Reach::Answers,
+        verdict: view.reach.as_str().into(),
+        error: view.reach.error().or_else(|| view.login.as_ref().err().map(|e| format!("a fresh login fails: {e}"))),
+        reads: reads(picture, view).map_or("serving", ReadsStopped::as_str).into(),
+        mark: picture.record.and_then(|record| mark(record, &view.name)),
+        seen_ms: view.age(picture.now).and_then(|age| u64::try_from(age.as_millis()).ok()),
+        ..InstanceStatus::default()
+    };
+    let Some(server) = view.server.as_deref() else { return status };
+    status.role = if is_primary(server) { "primary" } else { "replica" }.into();
+    status.version = Some(server.version.to_string());
+    status.server_uuid = Some(server.uuid.to_string());
+    status.writable = Some(server.is_writable());
+    status.gtid_executed = Some(server.executed.to_string());
+    status.acker = picture.record.is_some_and(|record| record.is_acker(server.uuid));
+    if let Some(primary) = primary.filter(|_| !is_primary(server)) {
+        status.gtid_gap = Some(server.gap(primary));
+        status.errant = Some(server.errant(primary)).filter(|set| !set.is_empty()).map(|set| set.to_string());
+    }
+    if let Some(channel) = &server.channel {
+        status.lag_ms = Some(channel.lag_ms);
+        status.source = Some(source_name(picture.view, channel));
+        status.replication = Some(replication_words(channel));
+    }
+    status.semi_sync = Some(semi_sync_words(server));
+    status
+}
+
+fn mark(record: &Record, name: &str) -> Option<String> {
+    let mark = record.marks.iter().find(|mark| mark.name == name)?;
+    Some(mark.reason.as_ref().map_or_else(|| "drain".into(), |reason| format!("drain: {reason}")))
+}
+
+fn source_name(view: &ClusterView, channel: &ChannelView) -> String {
+    match channel.source.and_then(|uuid| view.by_uuid(uuid)) {
+        Some(instance) => instance.name.to_string(),
+        None => format!("{}:{}", channel.host, channel.port),
+    }
+}
+
+fn replication_words(channel: &ChannelView) -> String {
+    let receiver = match channel.receiver {
+        Thread::Running => "receiving",
+        Thread::Connecting => "connecting",
+        Thread::Stopped => "receiver stopped",
+    };
+    let applier = match channel.applier {
+        Thread::Running => "applying",
+        Thread::Connecting | Thread::Stopped => "applier stopped",
+    };
+    let error = channel.applier_error.as_ref().or(channel.receiver_error.as_ref());
+    error.map_or_else(|| format!("{receiver}+{applier}"), |error| format!("{receiver}+{applier} ({error})"))
+}
+
+fn semi_sync_words(server: &ServerView) -> String {
+    let Some(semi_sync) = &server.semi_sync else { return "plugins missing".into() };
+    let mut words = Vec::new();
+    if semi_sync.waiting.is_on() {
+        words.push(format!("source, {} clients, waits for {}", semi_sync.clients, semi_sync.count));
+    }
+    if semi_sync.acking_now.is_on() {
+        words.push("acking".into());
+    } else if semi_sync.acking.is_on() && words.is_empty() {
+        words.push("ready to ack".into());
+    }
+    if words.is_empty() { "off".into() } else { words.join(", ") }
+}
+
+/// Things somebody should know, whatever the verdict is.
+pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for view in &picture.view.instances {
+        if let Some(error) = view.reach.error() {
+            alarms.push(format!("{}: {error}", view.name));
+            continue;
+        }
+        if let Err(error) = &view.login {
+            alarms.push(format!("{}: a fresh login fails: {error}", view.name));
+        }
+        let (Some(server), Some(record)) = (view.server.as_deref(), picture.record) else { continue };
+        if server.lock == LockView::Free {
+            alarms.push(format!("{}: the lock of this cluster is not taken yet", view.name));
+        }
+        if server.semi_sync.is_none() {
+            alarms.push(format!(
+                "{}: the semi-sync plugins are missing, so it can't guarantee anything \
+                 (INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so', and _replica)",
+                view.name
+            ));
+        }
+        if server.uuid != record.primary && is_errant(picture.view, record, server) {
+            alarms.push(format!("{}: it has transactions of its own: a human has to decide", view.name));
+        }
+        if let Some(error) = server.channel.as_ref().and_then(|channel| channel.applier_error.as_ref()) {
+            alarms.push(format!("{}: the applier failed: {error}", view.name));
+        }
+    }
+    alarms
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The record: the durable word on epoch, primary, ackers, wait count and the operation in progress.
+//!
+//! The same facts, less the operation, are a row on every server ([`EpochRow`]), so that a store is never
+//! trusted alone.
+//!
+//! Never here: a file, a decision.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What the store holds. Changed only by compare-and-set on `version`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Record {
+    /// Counts every change.
+    pub version: u64,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Term of the primary, at least 1.
+    pub epoch: u64,
+    /// `server_uuid` of the primary.
+    pub primary: Uuid,
+    /// Members whose acknowledgement counts.
+    pub ackers: Vec<Uuid>,
+    /// Acknowledgements a commit needs.
+    pub wait_count: u16,
+    /// What an OK is worth.
+    pub guarantee: Guarantee,
+    /// The operation in progress.
+    pub operation: Option<OperationRecord>,
+    /// Who made this epoch: `adopt`, `switchover`, with the name of who asked.
+    pub who: String,
+    /// Instances taken out by an operator.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
+}
+
+/// What an OK to a client is worth.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// It may be lost with the primary.
+    None,
+    /// The barrier of this epoch was acknowledged: what is OK is on `wait_count` ackers.
+    Acknowledged,
+}
+
+/// A switchover in progress.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct OperationRecord {
+    /// Its id.
+    pub id: String,
+    /// Who asked.
+    pub who: String,
+    /// The primary before.
+    pub from: Uuid,
+    /// The primary after.
+    pub to: Uuid,
+    /// How far it is.
+    pub phase: Phase,
+    /// The ackers before, restored by an undo.
+    pub ackers_before: Vec<Uuid>,
+}
+
+/// How far a switchover is. Up to the epoch change it is undone after a crash, later it is finished.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The epoch is the old one.
+    Preparing,
+    /// The epoch was changed.
+    Promoted,
+}
+
+/// An instance taken out by an operator.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Mark {
+    /// Instance name.
+    pub name: String,
+    /// For people.
+    pub reason: Option<String>,
+    /// Seconds since 1970 at which it ends by itself.
+    pub until: Option<u64>,
+}
+
+/// What every member carries of the record: the row that is the barrier write of its epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    /// Term.
+    pub epoch: u64,
+    /// `server_uuid` of its primary.
+    pub primary: Uuid,
+    /// Recorded ackers.
+    pub ackers: Vec<Uuid>,
+    /// Acknowledgements a commit needs.
+    pub wait_count: u16,
+    /// Who made it.
+    pub who: String,
+}
+
+impl EpochRow {
+    /// The ackers as the server keeps them.
+    pub(super) fn ackers_text(&self) -> String {
+        self.ackers.iter().map(Uuid::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads the cells of `EPOCH_ROW`.
+    pub(super) fn parse(cells: &[Option<String>]) -> Option<Self> {
+        let cell = |index: usize| cells.get(index).and_then(Option::as_deref);
+        Some(Self {
+            epoch: cell(0)?.parse().ok()?,
+            primary: cell(1)?.parse().ok()?,
+            ackers: cell(2)?.split(',').filter_map(|uuid| uuid.parse().ok()).collect(),
+            wait_count: cell(3)?.parse().ok()?,
+            who: cell(4)?.to_owned(),
+        })
+    }
+}
+
+impl Record {
+    /// The row that carries this record to the servers.
+    pub fn row(&self) -> EpochRow {
+        EpochRow {
+            epoch: self.epoch,
+            primary: self.primary,
+            ackers: self.ackers.clone(),
+            wait_count: self.wait_count,
+            who: self.who.clone(),
+        }
+    }
+
+    /// Whether semi-sync is part of this cluster.
+    pub fn waits(&self) -> bool {
+        self.wait_count > 0
+    }
+
+    /// Whether this member's acknowledgement counts.
+    pub fn is_acker(&self, uuid: Uuid) -> bool {
+        self.ackers.contains(&uuid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_row_comes_back_as_it_was() {
+        let row = EpochRow {
+            epoch: 7,
+            primary: Uuid::from_u128(1),
+            ackers: vec![Uuid::from_u128(2), Uuid::from_u128(3)],
+            wait_count: 1,
+            who: "adopt".into(),
+        };
+        let cells: Vec<_> =
+            ["7", &row.primary.to_string(), &row.ackers_text(), "1", "adopt"].map(|s| Some(s.to_owned())).into();
+        assert_eq!(EpochRow::parse(&cells), Some(row));
+        assert_eq!(EpochRow::parse(&[None]), None);
+    }
+
+    #[test]
+    fn a_record_survives_json() {
+        let record = Record {
+            version: 3,
+            cluster: "shop".into(),
+            epoch: 2,
+            primary: Uuid::from_u128(1),
+            ackers: vec![Uuid::from_u128(2)],
+            wait_count: 1,
+            guarantee: Guarantee::Acknowledged,
+            operation: Some(OperationRecord {
+                id: "x".into(),
+                who: "me".into(),
+                from: Uuid::from_u128(1),
+                to: Uuid::from_u128(2),
+                phase: Phase::Preparing,
+                ackers_before: vec![],
+            }),
+            who: "adopt".into(),
+            marks: vec![],
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+}

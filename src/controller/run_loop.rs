@@ -1,0 +1,331 @@
+//! The loop: look, judge, plan, do at most one thing, publish. A restart loses nothing, the next round looks
+//! again.
+//!
+//! Never here: a rule about roles, a statement's text.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::adopt::{self, Adoption};
+use super::api::{Asked, ControllerSeat, Refusal, RefusalCode, Request, SwitchoverRequest};
+use super::assess::{self, Trust, Verdict};
+use super::desk::Desk;
+use super::execute::execute;
+use super::plan::{self, Step};
+use super::record::{Guarantee, Mark, Record};
+use super::store::StoreError;
+use super::view::{ClusterView, LockView};
+use crate::config::Config;
+use crate::feed::Publisher;
+use crate::feed::gate::Closed;
+
+/// A round at least this often, even if nothing was seen to change: verdicts age.
+const ROUND_EVERY: Duration = Duration::from_millis(500);
+/// A step that failed is not tried again before this time, so that a broken server is not hammered.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Steps remembered as failed at once; there are fewer kinds of steps times instances.
+const FAILED_KEPT: usize = 256;
+/// How long a step may take altogether; each of its statements has a shorter deadline of its own.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+/// How long fresh looks after a step may take.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+type Switchover = Pin<Box<dyn Future<Output = ()>>>;
+type Upkeep = Pin<Box<dyn Future<Output = Upkept>>>;
+
+/// A step of upkeep that came to its end.
+struct Upkept {
+    key: String,
+    what: String,
+    outcome: Result<(), String>,
+}
+
+/// Runs the controller until `shutdown` becomes true. To be driven by a current-thread runtime of its own.
+/// Fails only when the store can't be opened or read.
+pub async fn run(
+    config: Arc<Config>,
+    publisher: Publisher,
+    seat: ControllerSeat,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    // Nothing is written before it is known where.
+    publisher.feed().gate().close(Closed::NoPrimary);
+    let desk = Arc::new(Desk::open(config, publisher, &seat)?);
+    let mut looped = Looped { desk, seat, switchover: None, upkeep: None, failed: HashMap::new(), interrupted: HashMap::new() };
+    let mut changes = looped.desk.board.changes();
+    loop {
+        looped.round().await;
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|down| *down) => return Ok(()),
+            () = ended(&mut looped.switchover) => looped.switchover = None,
+            upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
+            Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
+            _ = changes.changed() => {}
+            () = sleep_until(Instant::now() + ROUND_EVERY) => {}
+        }
+    }
+}
+
+async fn ended<T>(running: &mut Option<Pin<Box<dyn Future<Output = T>>>>) -> T {
+    match running {
+        Some(operation) => operation.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Looped {
+    desk: Arc<Desk>,
+    seat: ControllerSeat,
+    /// The switchover under way, or waiting for its preconditions.
+    switchover: Option<Switchover>,
+    /// The step of upkeep under way.
+    upkeep: Option<Upkeep>,
+    /// Steps that failed, and when.
+    failed: HashMap<String, StdInstant>,
+    /// By instance index: how often it was interrupted when the primary was last checked.
+    interrupted: HashMap<usize, u64>,
+}
+
+impl Looped {
+    async fn round(&mut self) {
+        self.end_marks();
+        if self.desk.is_switching() {
+            self.desk.publish();
+            return;
+        }
+        let view = self.desk.view();
+        let record = self.desk.record();
+        self.note_interruptions(&view, record.as_ref());
+        let adoption = adopt::unambiguous(&view, &self.desk.policy);
+        let adoptable = adoption.as_ref().map(Adoption::describe).map_err(Clone::clone);
+        let now = StdInstant::now();
+        let assessment = assess::assess(&view, record.as_ref(), self.desk.trust(), &adoptable, now);
+        self.desk.set_assessment(assessment.clone());
+        if assessment.verdict == Verdict::PrimaryLost {
+            self.desk.set_trust(Trust::Unchecked);
+        }
+        self.routing(assessment.verdict.writes_allowed()).await;
+        if assessment.verdict == Verdict::LockHeldElsewhere {
+            self.give_way(&view).await;
+        }
+        if self.upkeep.is_some() {
+            return;
+        }
+        let steps = match (&record, assessment.verdict) {
+            (None, Verdict::Adopting) => {
+                let locks = plan::locks(&view);
+                if locks.is_empty() {
+                    return self.adopt(adoption.ok(), "adopt: first start");
+                }
+                locks
+            }
+            (None, _) => Vec::new(),
+            (Some(record), _) => {
+                let addresses = &self.desk.replication_addresses;
+                plan::plan(&view, record, &self.desk.assessment(), &self.desk.policy, addresses)
+            }
+        };
+        self.start_step(&view, &steps);
+    }
+
+    /// Two Sluices that started together each hold some locks: the one that does not hold the first gives
+    /// its locks back, so that the other can go on.
+    async fn give_way(&self, view: &ClusterView) {
+        let mut live = view.live();
+        if live.next().is_some_and(|(_, first)| first.lock == LockView::Ours) {
+            return;
+        }
+        for (instance, server) in live {
+            if server.lock == LockView::Ours {
+                self.desk.observers.release_lock(instance.id.index()).await;
+            }
+        }
+    }
+
+    /// Publishes, and opens or closes the gate; closing comes before publishing, opening after it.
+    async fn routing(&self, writes: bool) {
+        let gate = Arc::clone(self.desk.publisher.feed().gate());
+        if !writes {
+            gate.close(Closed::NoPrimary);
+        }
+        self.desk.publish();
+        if writes && gate.closed().is_some() {
+            gate.open().await;
+        }
+    }
+
+    /// A primary that was cut off and is there again may be another run of the server.
+    fn note_interruptions(&mut self, view: &ClusterView, record: Option<&Record>) {
+        let Some(primary) = record.and_then(|record| view.by_uuid(record.primary)) else { return };
+        let known = self.interrupted.insert(primary.id.index(), primary.interrupted);
+        if known.is_some_and(|known| known != primary.interrupted) {
+            self.desk.set_trust(Trust::Unchecked);
+        }
+    }
+
+    /// Starts the first step that has not just failed; the loop goes on meanwhile.
+    fn start_step(&mut self, view: &ClusterView, steps: &[Step]) {
+        self.failed.retain(|_, at| at.elapsed() < RETRY_AFTER);
+        let fresh = |step: &&Step| !self.failed.contains_key(&format!("{step:?}"));
+        let Some(step) = steps.iter().find(fresh).cloned() else {
+            if steps.is_empty() {
+                self.desk.set_trouble(None);
+            }
+            return;
+        };
+        // Taken now: a step planned before a switchover must never be done after it.
+        let Ok(bench) = Arc::clone(&self.desk.bench).try_lock_owned() else { return };
+        let desk = Arc::clone(&self.desk);
+        let what = step.describe(view);
+        self.upkeep = Some(Box::pin(async move {
+            let _bench = bench;
+            tracing::info!(step = %what, "upkeep");
+            let outcome = match timeout(STEP_LIMIT, execute(&desk, &step)).await {
+                Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("not done within {STEP_LIMIT:?}")),
+            };
+            desk.observers.look_at_all(Instant::now() + LOOK_AFTER).await;
+            Upkept { key: format!("{step:?}"), what, outcome }
+        }));
+    }
+
+    fn upkept(&mut self, upkept: Upkept) {
+        self.upkeep = None;
+        if let Err(error) = upkept.outcome {
+            self.desk.set_trouble(Some(format!("{}: {error}", upkept.what)));
+            if self.failed.len() < FAILED_KEPT {
+                self.failed.insert(upkept.key, StdInstant::now());
+            }
+        }
+    }
+
+    fn adopt(&self, adoption: Option<Adoption>, who: &str) {
+        if let Some(adoption) = adoption
+            && let Err(error) = self.write_adoption(&adoption, who)
+        {
+            self.desk.set_trouble(Some(format!("adoption: {error}")));
+        }
+    }
+
+    fn write_adoption(&self, adoption: &Adoption, who: &str) -> Result<(), StoreError> {
+        tracing::info!(what = %adoption.describe(), "adoption");
+        let before = self.desk.record();
+        let record = Record {
+            version: 0,
+            cluster: self.desk.config.cluster.name.clone(),
+            epoch: adoption.epoch,
+            primary: adoption.primary,
+            ackers: adoption.ackers.clone(),
+            wait_count: adoption.wait_count,
+            guarantee: Guarantee::None,
+            operation: None,
+            who: who.to_owned(),
+            marks: before.map_or_else(Vec::new, |record| record.marks),
+        };
+        self.desk.commit(self.desk.prepare(record)?)?;
+        Ok(())
+    }
+
+    fn serve(&mut self, asked: Asked) {
+        let Asked { request, answer } = asked;
+        let answered = match &request {
+            Request::Switchover(wanted) => self.switchover(wanted),
+            Request::Adopt { primary, who } => self.adopt_named(&request, primary, who),
+            Request::Drain { name, reason, duration } => self.mark(&request, name, |record| {
+                record.marks.retain(|mark| mark.name != *name);
+                let until = duration.map(|duration| unix_now() + duration.as_secs());
+                record.marks.push(Mark { name: name.clone(), reason: reason.clone(), until });
+            }),
+            Request::Undrain { name } => {
+                self.mark(&request, name, |record| record.marks.retain(|mark| mark.name != *name))
+            }
+        };
+        // Whoever asked may be gone.
+        let _ = answer.send(answered);
+        self.desk.publish();
+    }
+
+    fn adopt_named(&self, request: &Request, name: &str, who: &str) -> Result<String, Refusal> {
+        self.known(name)?;
+        self.idle()?;
+        let view = self.desk.view();
+        if self.desk.assessment().verdict == Verdict::LockHeldElsewhere {
+            return Err(not_now(self.desk.assessment().evidence, self.desk.assessment().hint));
+        }
+        let recorded = self.desk.record().map_or(0, |record| record.epoch);
+        let adoption = adopt::named(&view, &self.desk.policy, name, recorded)
+            .map_err(|reason| not_now(reason, None))?;
+        self.write_adoption(&adoption, &format!("adopt: {who}")).map_err(|error| not_now(error.to_string(), None))?;
+        self.desk.set_trust(Trust::Unchecked);
+        Ok(self.desk.single("adopt", request, name, Ok(adoption.describe())))
+    }
+
+    fn mark(
+        &self,
+        request: &Request,
+        name: &str,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<String, Refusal> {
+        self.known(name)?;
+        self.idle()?;
+        let kind = if matches!(request, Request::Undrain { .. }) { "undrain" } else { "drain" };
+        self.desk.change(change).map_err(|error| not_now(error.to_string(), None))?;
+        Ok(self.desk.single(kind, request, name, Ok(format!("{kind} {name}"))))
+    }
+
+    fn known(&self, name: &str) -> Result<(), Refusal> {
+        let names: Vec<&str> = self.desk.config.instances.iter().map(|instance| &*instance.name).collect();
+        if names.contains(&name) {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: RefusalCode::UnknownInstance,
+            reason: format!("no instance is called {name}"),
+            hint: Some(format!("one of {}", names.join(", "))),
+        })
+    }
+
+    fn idle(&self) -> Result<(), Refusal> {
+        let Some(running) = self.desk.running().filter(|_| self.switchover.is_some()) else { return Ok(()) };
+        Err(Refusal {
+            code: RefusalCode::Busy,
+            reason: format!("the {} {} is under way", running.kind, running.id),
+            hint: Some("wait for its end: sluice status".into()),
+        })
+    }
+
+    /// Takes marks away whose time is over.
+    fn end_marks(&self) {
+        let now = unix_now();
+        let over = |mark: &Mark| mark.until.is_some_and(|until| until <= now);
+        if self.switchover.is_none() && self.desk.record().is_some_and(|record| record.marks.iter().any(over)) {
+            let changed = self.desk.change(|record| record.marks.retain(|mark| !over(mark)));
+            if let Err(error) = changed {
+                self.desk.set_trouble(Some(error.to_string()));
+            }
+        }
+    }
+
+    fn switchover(&mut self, wanted: &SwitchoverRequest) -> Result<String, Refusal> {
+        if let Some(running) = self.desk.running().filter(|_| self.switchover.is_some()) {
+            return Ok(running.id);
+        }
+        let (id, switchover) = super::conduct::start(&self.desk, wanted)?;
+        self.switchover = Some(switchover);
+        Ok(id)
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+pub(super) fn not_now(reason: String, hint: Option<String>) -> Refusal {
+    Refusal { code: RefusalCode::NotNow, reason, hint }
+}

@@ -1,0 +1,368 @@
+//! What was observed of each instance, with its age.
+//!
+//! A value of the past is kept when the instance can't be seen any more; its age says so. A view without
+//! evidence abstains.
+//!
+//! Never here: a connection, a verdict.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice_protocol::GtidSet;
+use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
+
+use super::record::EpochRow;
+use super::statements::Grammar;
+
+/// A probe is sent every second; an answer is missed when this long has passed without one.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Missed probes after which an instance counts as frozen.
+pub const FROZEN_AFTER: Duration = Duration::from_secs(3);
+
+/// All instances, in configuration order.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// By `InstanceId`.
+    pub instances: Vec<InstanceView>,
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct InstanceView {
+    /// Its place in the configuration.
+    pub id: InstanceId,
+    /// Its configured name.
+    pub name: Arc<str>,
+    /// Counts looks, successful or not.
+    pub looks: u64,
+    /// How the latest look ended.
+    pub reach: Reach,
+    /// When the server was last seen.
+    pub seen: Option<Instant>,
+    /// Refused, or cut off, since it was last seen: it may have been restarted.
+    pub interrupted: u64,
+    /// What was seen then.
+    pub server: Option<Arc<ServerView>>,
+    /// Outcome of the latest fresh login.
+    pub login: Result<(), String>,
+}
+
+/// How a look ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Not looked at since start.
+    NotYet,
+    /// It answered.
+    Answers,
+    /// Nobody listens: this many dials in a row were refused.
+    Refused(u32),
+    /// No answer within the deadline.
+    Silent,
+    /// The server is full (1040).
+    Saturated,
+    /// The server does not let us in.
+    LoginFailed(String),
+    /// The connection broke, or the network said no.
+    Broken(String),
+}
+
+impl Reach {
+    /// One word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotYet => "not_yet_checked",
+            Self::Answers => "ok",
+            Self::Refused(_) => "refused",
+            Self::Silent => "timeout",
+            Self::Saturated => "saturated",
+            Self::LoginFailed(_) => "login_failed",
+            Self::Broken(_) => "broken",
+        }
+    }
+
+    /// The words for people, when something is wrong.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Self::NotYet | Self::Answers => None,
+            Self::Refused(times) => Some(format!("connection refused {times} times in a row")),
+            Self::Silent => Some("no answer within the deadline".into()),
+            Self::Saturated => Some("error 1040: too many connections".into()),
+            Self::LoginFailed(error) | Self::Broken(error) => Some(error.clone()),
+        }
+    }
+}
+
+/// A server as it answered.
+#[derive(Clone, Debug, Default)]
+pub struct ServerView {
+    /// `@@server_uuid`
+    pub uuid: Uuid,
+    /// `@@version`
+    pub version: Arc<str>,
+    /// Our connection id there.
+    pub connection: u64,
+    /// `@@read_only`
+    pub read_only: Switch,
+    /// `@@super_read_only`
+    pub super_read_only: Switch,
+    /// `@@gtid_executed`
+    pub executed: Arc<GtidSet>,
+    /// The same one look before: surely not newer than any other instance's latest.
+    pub executed_before: Arc<GtidSet>,
+    /// Seconds since it was started.
+    pub uptime: u64,
+    /// `gtid_mode` is ON.
+    pub gtid_mode: Switch,
+    /// `replica_net_timeout`, seconds.
+    pub net_timeout: u32,
+    /// Who holds the cluster's lock there.
+    pub lock: LockView,
+    /// The default replication channel.
+    pub channel: Option<ChannelView>,
+    /// Names of further channels.
+    pub other_channels: Vec<String>,
+    /// Semi-sync, if its plugins are there.
+    pub semi_sync: Option<SemiSyncView>,
+    /// The newest epoch row.
+    pub epoch_row: Option<EpochRow>,
+}
+
+/// A switch of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switch {
+    /// Off.
+    #[default]
+    Off,
+    /// On.
+    On,
+}
+
+impl Switch {
+    /// From `1`/`ON`.
+    pub fn of(text: &str) -> Self {
+        if matches!(text, "1" | "ON" | "on" | "YES") { Self::On } else { Self::Off }
+    }
+
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+/// The cluster's lock on one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LockView {
+    /// Nobody holds it.
+    #[default]
+    Free,
+    /// We do.
+    Ours,
+    /// Somebody else does.
+    Elsewhere {
+        /// Connection id on that server.
+        connection: u64,
+        /// `user@host:port`
+        account: String,
+    },
+}
+
+/// A replication channel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelView {
+    /// Configured host.
+    pub host: String,
+    /// Configured port.
+    pub port: u16,
+    /// Configured heartbeat, seconds.
+    pub heartbeat: f64,
+    /// `server_uuid` of the source that was last connected to.
+    pub source: Option<Uuid>,
+    /// The receiver.
+    pub receiver: Thread,
+    /// What the receiver has got.
+    pub received: GtidSet,
+    /// Its last error.
+    pub receiver_error: Option<String>,
+    /// The applier.
+    pub applier: Thread,
+    /// Its last error.
+    pub applier_error: Option<String>,
+    /// Received and not yet applied, milliseconds on the source's clock.
+    pub lag_ms: u64,
+}
+
+/// A replication thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thread {
+    /// Not running.
+    #[default]
+    Stopped,
+    /// Trying to reach the source.
+    Connecting,
+    /// Working.
+    Running,
+}
+
+impl Thread {
+    /// From `SERVICE_STATE`.
+    pub fn of(text: &str) -> Self {
+        match text {
+            "ON" => Self::Running,
+            "CONNECTING" => Self::Connecting,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+/// Semi-sync settings and state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SemiSyncView {
+    /// Commits wait for acknowledgements.
+    pub waiting: Switch,
+    /// It works now (`Rpl_semi_sync_source_status`).
+    pub status: Switch,
+    /// Attached replicas; a stale number on an idle server.
+    pub clients: u32,
+    /// Acknowledgements a commit needs.
+    pub count: u16,
+    /// Commits wait also when too few replicas are attached.
+    pub strict: Switch,
+    /// Milliseconds until waiting is given up.
+    pub timeout_ms: u64,
+    /// Commits that were not acknowledged.
+    pub unacknowledged: u64,
+    /// It acknowledges what it receives.
+    pub acking: Switch,
+    /// It does so now (`Rpl_semi_sync_replica_status`).
+    pub acking_now: Switch,
+}
+
+impl InstanceView {
+    /// Nothing seen yet.
+    pub fn unseen(id: InstanceId, name: Arc<str>) -> Self {
+        Self {
+            id,
+            name,
+            looks: 0,
+            reach: Reach::NotYet,
+            seen: None,
+            interrupted: 0,
+            server: None,
+            login: Ok(()),
+        }
+    }
+
+    /// The server, if it answered the latest look.
+    pub fn live(&self) -> Option<&ServerView> {
+        match self.reach {
+            Reach::Answers => self.server.as_deref(),
+            Reach::NotYet
+            | Reach::Refused(_)
+            | Reach::Silent
+            | Reach::Saturated
+            | Reach::LoginFailed(_)
+            | Reach::Broken(_) => None,
+        }
+    }
+
+    /// How long ago the server was seen.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.seen.map(|seen| now.saturating_duration_since(seen))
+    }
+}
+
+impl ClusterView {
+    /// The instance at which this server was last seen.
+    pub fn by_uuid(&self, uuid: Uuid) -> Option<&InstanceView> {
+        self.instances.iter().find(|i| i.server.as_ref().is_some_and(|server| server.uuid == uuid))
+    }
+
+    /// The instance of this name.
+    pub fn by_name(&self, name: &str) -> Option<&InstanceView> {
+        self.instances.iter().find(|i| &*i.name == name)
+    }
+
+    /// The name of a server, or its uuid when it was never seen.
+    pub fn name_of(&self, uuid: Uuid) -> String {
+        self.by_uuid(uuid).map_or_else(|| uuid.to_string(), |i| i.name.to_string())
+    }
+
+    /// Instances that answer, with what they answered.
+    pub fn live(&self) -> impl Iterator<Item = (&InstanceView, &ServerView)> {
+        self.instances.iter().filter_map(|i| Some((i, i.live()?)))
+    }
+}
+
+impl ServerView {
+    /// Which words it understands.
+    pub fn grammar(&self) -> Grammar {
+        Grammar::of_version(&self.version)
+    }
+
+    /// Whether it takes writes.
+    pub fn is_writable(&self) -> bool {
+        !self.read_only.is_on()
+    }
+
+    /// Everything it has executed or received.
+    pub fn has(&self) -> GtidSet {
+        match &self.channel {
+            Some(channel) => self.executed.union(&channel.received),
+            None => (*self.executed).clone(),
+        }
+    }
+
+    /// Whether both threads work and the source is this server.
+    pub fn replicates_from(&self, source: Uuid) -> bool {
+        self.channel.as_ref().is_some_and(|channel| {
+            channel.source == Some(source)
+                && channel.receiver == Thread::Running
+                && channel.applier == Thread::Running
+        })
+    }
+
+    /// Transactions that only this server has, compared with a primary seen after `executed_before`. New
+    /// transactions of the primary itself are none.
+    pub fn errant(&self, primary: &Self) -> GtidSet {
+        let extra = self.executed_before.subtract(&primary.executed);
+        extra.subtract(&extra.of(primary.uuid))
+    }
+
+    /// Transactions of `primary` that it has not executed.
+    pub fn gap(&self, primary: &Self) -> u64 {
+        primary.executed.subtract(&self.executed).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn set(text: &str) -> Arc<GtidSet> {
+        Arc::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn errant_is_what_the_primary_lacks_and_did_not_just_write() {
+        let uuid = Uuid::from_u128(1);
+        let (a, b) = (uuid, Uuid::from_u128(2));
+        let primary = ServerView { uuid, executed: set(&format!("{a}:1-10")), ..ServerView::default() };
+        let seen_later = set(&format!("{a}:1-12"));
+        let replica = ServerView { executed_before: seen_later, ..ServerView::default() };
+        assert!(replica.errant(&primary).is_empty());
+        let foreign = set(&format!("{a}:1-10,{b}:1"));
+        let replica = ServerView { executed_before: foreign, ..ServerView::default() };
+        assert_eq!(replica.errant(&primary), *set(&format!("{b}:1")));
+    }
+
+    #[test]
+    fn only_an_answer_is_live() {
+        let mut view = InstanceView::unseen(InstanceId(0), "db1".into());
+        view.server = Some(Arc::default());
+        assert!(view.live().is_none());
+        view.reach = Reach::Answers;
+        assert!(view.live().is_some());
+    }
+}
