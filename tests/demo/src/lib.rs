@@ -10,5 +10,6 @@
 pub mod admin;
 pub mod load;
 pub mod login;
+pub mod stage;
 pub mod tables;
 pub mod verify;
