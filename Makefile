@@ -1,0 +1,48 @@
+# Sluice: what people and CI type. Every target sets up what it needs.
+
+CARGO ?= cargo
+# Clusters of real servers are started side by side; more at once only slows all of them down.
+TEST_THREADS ?= 2
+ARGS ?=
+
+.PHONY: help check test demo bench fix
+
+help:
+	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
+	@echo 'make test    everything, against real MySQL servers'
+	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
+	@echo 'make bench   measurements'
+	@echo 'make fix     what tools can mend by themselves'
+
+check:
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --locked -p sluice-protocol -p sluice-routing
+	$(CARGO) test --locked -p sluice --lib
+	$(CARGO) test --locked -p sluice --test tidy -- --nocapture
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check; \
+	else \
+		echo 'cargo-deny is not installed: licences, advisories and duplicates were not checked'; \
+	fi
+
+test:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && tests/clients/install && \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --locked; \
+	else \
+		$(CARGO) test --workspace --locked -- --test-threads=$(TEST_THREADS); \
+	fi
+
+demo:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
+	$(CARGO) build --release --locked -p sluice -p sluice-demo && \
+	$(CARGO) run --release --locked -p sluice-demo --bin demo -- $(ARGS)
+
+bench:
+	@echo 'bench: not there yet. It will measure CPU per query and latency side by side: a direct connection,'
+	@echo 'Sluice, HAProxy in TCP mode and other proxies, with the same servers and the same load.'
+
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
