@@ -107,7 +107,7 @@ impl Session {
             .map(Target::of)
             .ok_or(crate::backend::DialError::UnknownInstance)?;
         let deadline = Instant::now() + KILL_DIAL_DEADLINE;
-        let connection = self.context.dialer.connect(target, &self.login, deadline).await?;
+        let connection = self.context.login.connect(target, &self.login, deadline).await?;
         let mut backend = Backend::new(connection);
         backend.query(text).await
     }

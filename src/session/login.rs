@@ -30,7 +30,7 @@ use self::keys::Keys;
 use self::refusal::{Failure, FailureLog};
 use self::rules::Rules;
 use self::verifiers::Verifiers;
-use crate::backend::{BackendConnection, BackendLogin, DialError, Dialer, PacketStream, Stream};
+use crate::backend::{BackendConnection, BackendLogin, DialError, Dialer, PacketStream, Stream, Target};
 use crate::config::{ClientTlsMode, Config, Retention};
 use crate::feed::Feed;
 use crate::feed::registry::Entry;
@@ -78,18 +78,21 @@ impl LoginContext {
         })
     }
 
-    /// The dialer that logins use; sessions use the same.
-    #[must_use]
-    pub fn dialer(&self) -> &Arc<Dialer> {
-        &self.dialer
-    }
-
-    /// An instance has refused (1045) a login that it, or another, had accepted: the password has been
-    /// changed or the account is gone. Later logins begin from nothing.
-    pub fn forget(&self, login: &BackendLogin) {
-        if let Some(secret) = &login.secret {
+    /// Opens a further backend connection for a session, as [`Dialer::connect`]. A refused password (1045) has
+    /// been changed since, or its account is gone: later logins begin from nothing.
+    pub async fn connect(
+        &self,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+    ) -> Result<BackendConnection, DialError> {
+        let result = self.dialer.connect(target, login, deadline).await;
+        if let (Err(DialError::Server(refusal)), Some(secret)) = (&result, &login.secret)
+            && refusal.code == ErrorCode::AccessDenied.number()
+        {
             self.verifiers.forget(&login.user, secret);
         }
+        result
     }
 
     /// The version to greet with: the primary's, so that drivers choose the features it has.
@@ -179,12 +182,6 @@ async fn let_in(
     applicant.deadline = Instant::now() + ANSWER;
     let first_backend = match (verdict, proof) {
         (Ok(connection), _) => Some(connection),
-        (Err(DialError::Server(refusal)), _) => {
-            if refusal.code == ErrorCode::AccessDenied.number() {
-                context.verifiers.forget(&login.user, secret);
-            }
-            return Err(DialError::Server(refusal).into());
-        }
         (Err(error), Proof::Remembered { age, .. }) if *age < context.max_age && unreachable(&error) => None,
         (Err(error), _) => return Err(error.into()),
     };
@@ -320,3 +317,6 @@ async fn change(
     let proof = applicant.prove(ServerAuth::switch(exchange::nonce(), channel), &login.user, context).await?;
     let_in(applicant, &proof, login, entry, context).await
 }
+
+#[cfg(test)]
+mod tests;

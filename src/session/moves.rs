@@ -74,7 +74,7 @@ impl Session {
         let login = self.login.clone();
         let dial = tokio::spawn(async move {
             let deadline = Instant::now() + WARM_DEADLINE;
-            context.dialer.connect(target_server, &login, deadline).await
+            context.login.connect(target_server, &login, deadline).await
         });
         self.warming = Some(Warming { generation, target, dial, opened: None });
     }

@@ -195,7 +195,7 @@ impl Session {
     ) -> Result<(), NotReady> {
         if self.backends.living(instance).is_none() {
             let target = topology.instance(instance).map(Target::of).ok_or(DialError::UnknownInstance)?;
-            let connection = self.context.dialer.connect(target, &self.login, deadline).await?;
+            let connection = self.context.login.connect(target, &self.login, deadline).await?;
             self.backends.insert(Backend::new(connection));
         }
         match self.backends.get_mut(instance) {

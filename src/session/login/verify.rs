@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluice_routing::decide::Listener;
 use sluice_routing::topology::{Reads, ReadsStopped, Topology};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::LoginContext;
 use crate::backend::{BackendConnection, BackendLogin, DialError, Target};
@@ -28,18 +28,28 @@ pub(super) async fn verify(
     login: &BackendLogin,
     listener: Listener,
 ) -> Result<BackendConnection, DialError> {
-    let targets = candidates(&context.feed.topology(), listener, context.replica_fallback);
     let end = Instant::now() + ALL_INSTANCES;
     let mut last = DialError::UnknownInstance;
-    for target in targets {
+    for target in known(context, listener, end).await {
         let deadline = end.min(Instant::now() + ONE_INSTANCE);
-        last = match context.dialer.connect(target, login, deadline).await {
+        last = match context.connect(target, login, deadline).await {
             Ok(connection) => return Ok(connection),
             Err(error) if another_may_do(&error) => error,
             Err(error) => return Err(error),
         };
     }
     Err(last)
+}
+
+/// Whom to ask. Just after start, while nothing is known of the instances, waits until something is.
+async fn known(context: &LoginContext, listener: Listener, end: Instant) -> Vec<Target> {
+    let mut shape = context.feed.shape_changes();
+    loop {
+        let targets = candidates(&context.feed.topology(), listener, context.replica_fallback);
+        if !targets.is_empty() || !matches!(timeout_at(end, shape.changed()).await, Ok(Ok(()))) {
+            return targets;
+        }
+    }
 }
 
 /// Whether the error is about this instance and not about the login.

@@ -1,13 +1,14 @@
 //! What the login tests are made of: a listener that logs clients in and passes bytes on, and a client that
 //! shows every packet.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::backend::{Dialer, PacketStream, Stream};
-use sluice::config::{self, Config};
+use sluice::config::Config;
 use sluice::feed::{self, Feed, registry};
 use sluice::session::login::{LoginContext, LoginEnd, change_user, login};
 use sluice_cluster::Node;
@@ -34,50 +35,18 @@ impl Place {
 
 /// A configuration for these instances; adjusted by the test before [`Front::start`].
 pub(crate) fn configuration(places: &[Place], store: &Path) -> Config {
-    let account = |user: &str| config::Account {
-        user: user.to_owned(),
-        password: config::Secret("unused".to_owned().into()),
-    };
-    let instance = |(number, place): (usize, &Place)| config::Instance {
-        name: format!("db{}", number + 1).into(),
-        address: place.address.to_string().into(),
-        admin: None,
-        replication_address: None,
-        zone: None,
-        promotion: config::Promotion::Neutral,
-        acker: true,
-    };
-    Config {
-        cluster: config::Cluster { name: "test".to_owned(), store: store.to_owned() },
-        instances: places.iter().enumerate().map(instance).collect(),
-        accounts: config::Accounts { control: account("sluice"), replication: account("repl"), clone: None },
-        listen: config::Listen {
-            split: None,
-            primary: None,
-            replica: None,
-            admin: ([127, 0, 0, 1], 0).into(),
-            health: None,
-            workers: 1,
-        },
-        admin_token: None,
-        login: config::Login {
-            deny_users: vec!["root".to_owned()],
-            allow: Vec::new(),
-            retention: config::Retention::Memory,
-            max_age: Duration::from_mins(1),
-        },
-        sessions: config::Sessions { max_connections: 100, max_backend: 100, replica_fallback: true },
-        tls_client: config::ClientTls { mode: config::ClientTlsMode::Preferred, files: None },
-        tls_instance: config::InstanceTls { mode: config::InstanceTlsMode::Preferred, ca: None },
-        durability: config::Durability { acks: None, without_acker: config::WithoutAcker::Stall },
-        switchover: config::Switchover {
-            drain: Duration::from_secs(2),
-            hold: Duration::from_secs(10),
-            on_leftover: config::OnLeftover::Abort,
-        },
-        failover: config::Failover { automatic: true, stall: Duration::from_secs(30) },
-        log_format: config::LogFormat::Text,
+    let mut text = format!(
+        "[cluster]\nname = 'test'\nstore = 'file://{}'\n\
+         [accounts.control]\nuser = 'sluice'\npassword = 'unused'\n\
+         [accounts.replication]\nuser = 'repl'\npassword = 'unused'\n\
+         [listen]\nprimary = '127.0.0.1:0'\n\
+         [durability]\nwithout_acker = 'stall'\n",
+        store.display()
+    );
+    for (number, place) in places.iter().enumerate() {
+        let _ = writeln!(text, "[[instance]]\nname = 'db{}'\naddress = '{}'", number + 1, place.address);
     }
+    Config::parse(&text, store).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A listener in front of instances.
