@@ -4,4 +4,5 @@
 
 mod data_path;
 mod login;
+mod process;
 mod sessions;
