@@ -17,9 +17,9 @@ use tokio::time::sleep;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin::{self, AdminState, Face};
+use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
 use crate::controller::api::{self, Status};
-use crate::backend::Dialer;
 use crate::feed::gate::Closed;
 use crate::feed::{self, Feed, Publisher};
 use crate::lifecycle::{Lifecycle, Phases};
@@ -90,8 +90,7 @@ fn start(config: Config) -> Result<(), StartError> {
     feed.gate().close(Closed::NoPrimary);
     let context = session_context(&config, &feed)?;
     let phases = Arc::new(Phases::default());
-    let workers =
-        workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
+    let workers = workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
     let pulse = workers.pulse();
     let control = Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse };
     let thread = std::thread::Builder::new()
@@ -121,8 +120,7 @@ fn first_topology(config: &Config) -> Topology {
 fn session_context(config: &Config, feed: &Arc<Feed>) -> Result<Arc<SessionContext>, StartError> {
     let dialer = Arc::new(Dialer::new(config)?);
     let login = LoginContext::new(config, Arc::clone(&dialer), Arc::clone(feed))?;
-    let fallback =
-        if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
+    let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
     Ok(Arc::new(SessionContext::new(Arc::clone(feed), login, dialer, hold, fallback)))
 }

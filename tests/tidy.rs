@@ -72,7 +72,14 @@ const BANS: &[Ban] = &[
     Ban {
         below: &["src/config"],
         except: &[],
-        words: &["crate::session", "crate::backend", "crate::controller", "crate::admin", "crate::feed", "tokio"],
+        words: &[
+            "crate::session",
+            "crate::backend",
+            "crate::controller",
+            "crate::admin",
+            "crate::feed",
+            "tokio",
+        ],
         why: "the configuration is read before anything runs",
     },
     Ban {
@@ -203,7 +210,8 @@ fn rooms_keep_their_directions() {
 fn the_pure_files_of_the_controller_are_there() {
     let sources = sources();
     let gone = |room: &&&str| !sources.iter().any(|source| source.path == format!("{room}.rs"));
-    let broken: Vec<_> = PURE_CONTROLLER.iter().filter(gone).map(|room| format!("{room}.rs is gone")).collect();
+    let broken: Vec<_> =
+        PURE_CONTROLLER.iter().filter(gone).map(|room| format!("{room}.rs is gone")).collect();
     assert_none(&broken);
 }
 
@@ -248,7 +256,8 @@ fn rooms_say_what_they_never_do() {
         let top_room = room && source.path.starts_with("src/") && source.path.matches('/').count() == 1;
         let comment: Vec<&str> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
         let comment = comment.join("\n");
-        if (crate_root || top_room) && !["Never here", "must never"].iter().any(|word| comment.contains(word)) {
+        if (crate_root || top_room) && !["Never here", "must never"].iter().any(|word| comment.contains(word))
+        {
             broken.push(format!("{}: its top comment has to end with what it must never do", source.path));
         }
     }
@@ -270,7 +279,8 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn the_lexer_of_this_test_works() {
-    let code = source::blank("a(\"fn x { \\\" }\"); // fn\n'{' 'a r#\"{\"#; b'\\'' /* { /* */ } */ fn f<'a>() {}");
+    let code =
+        source::blank("a(\"fn x { \\\" }\"); // fn\n'{' 'a r#\"{\"#; b'\\'' /* { /* */ } */ fn f<'a>() {}");
     assert!(!code.contains('"') && code.contains("fn f<'a>() {}"), "{code}");
     assert_eq!(code.matches('{').count(), 1, "{code}");
     assert_eq!(occurrences("sleep asleep time::sleep(1)", "sleep").len(), 2);

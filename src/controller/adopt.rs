@@ -134,7 +134,10 @@ fn distinct(view: &ClusterView) -> Result<(), String> {
     for (instance, server) in view.live() {
         let twin = view.live().find(|(other, seen)| other.id != instance.id && seen.uuid == server.uuid);
         if let Some((other, _)) = twin {
-            return Err(format!("{} and {} are the same server ({})", instance.name, other.name, server.uuid));
+            return Err(format!(
+                "{} and {} are the same server ({})",
+                instance.name, other.name, server.uuid
+            ));
         }
     }
     Ok(())

@@ -166,7 +166,10 @@ fn lock_held_elsewhere(view: &ClusterView) -> Option<Assessment> {
     (!held.is_empty()).then(|| {
         Assessment::new(
             Verdict::LockHeldElsewhere,
-            format!("another Sluice holds the lock of this cluster ({}): this one does nothing", held.join("; ")),
+            format!(
+                "another Sluice holds the lock of this cluster ({}): this one does nothing",
+                held.join("; ")
+            ),
         )
         .hint("stop the other Sluice, or this one; when the other is gone, this one goes on by itself")
     })
@@ -262,7 +265,11 @@ fn judge_primary(
         Reach::Silent | Reach::Broken(_) if age >= FROZEN_AFTER => lost(
             view,
             record,
-            format!("{name} is frozen or cut off: no answer for {} s ({})", age.as_secs(), primary.reach.as_str()),
+            format!(
+                "{name} is frozen or cut off: no answer for {} s ({})",
+                age.as_secs(),
+                primary.reach.as_str()
+            ),
         ),
         Reach::Silent | Reach::Broken(_) if trust == Trust::Unchecked => {
             lost(view, record, format!("{name} does not answer ({})", primary.reach.as_str()))
@@ -288,7 +295,8 @@ fn lost(view: &ClusterView, record: &Record, evidence: String) -> Assessment {
         .live()
         .filter(|(_, server)| server.uuid != record.primary)
         .map(|(instance, server)| {
-            let sees = if server.replicates_from(record.primary) { "still receives from it" } else { "lost it too" };
+            let sees =
+                if server.replicates_from(record.primary) { "still receives from it" } else { "lost it too" };
             format!("{} {sees}", instance.name)
         })
         .collect();
@@ -320,7 +328,10 @@ fn judge_answering(
     {
         return Assessment::new(
             Verdict::SemiSyncStarved,
-            format!("{} of {} ackers are attached to {name}: commits wait", semi_sync.clients, semi_sync.count),
+            format!(
+                "{} of {} ackers are attached to {name}: commits wait",
+                semi_sync.clients, semi_sync.count
+            ),
         );
     }
     let guarantee = match record.guarantee {
@@ -334,12 +345,7 @@ fn judge_answering(
 }
 
 /// The primary is there and must not be opened before its tail is known to be complete.
-fn returned(
-    view: &ClusterView,
-    record: &Record,
-    instance: &InstanceView,
-    server: &ServerView,
-) -> Assessment {
+fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server: &ServerView) -> Assessment {
     let name = &instance.name;
     for (other, replica) in view.live().filter(|(_, other)| other.uuid != record.primary) {
         let ahead = replica.has().subtract(&server.executed).of(record.primary);

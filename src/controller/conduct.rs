@@ -66,7 +66,10 @@ fn terms(desk: &Desk, wanted: &SwitchoverRequest) -> Result<Terms, Refusal> {
     };
     let drain = wanted.drain_ms.map_or(settings.drain, Duration::from_millis);
     if drain >= settings.hold {
-        return Err(bad(format!("the drain ({drain:?}) has to be shorter than [switchover] hold ({:?})", settings.hold)));
+        return Err(bad(format!(
+            "the drain ({drain:?}) has to be shorter than [switchover] hold ({:?})",
+            settings.hold
+        )));
     }
     if let Some(name) = &wanted.to
         && !desk.config.instances.iter().any(|instance| *instance.name == **name)
@@ -297,7 +300,8 @@ impl Performance<'_> {
         }
         let mut outcome = format!("{} failed: {failure}; everything is as before", reached.as_str());
         if !left.is_empty() {
-            outcome = format!("{} failed: {failure}; upkeep will mend: {}", reached.as_str(), left.join("; "));
+            outcome =
+                format!("{} failed: {failure}; upkeep will mend: {}", reached.as_str(), left.join("; "));
         }
         self.desk().end(&self.conductor.id, OperationState::Undone, outcome, None);
     }

@@ -58,9 +58,7 @@ impl SqlError {
 impl From<mysql_async::Error> for SqlError {
     fn from(error: mysql_async::Error) -> Self {
         match error {
-            mysql_async::Error::Server(server) => {
-                Self::Server { code: server.code, message: server.message }
-            }
+            mysql_async::Error::Server(server) => Self::Server { code: server.code, message: server.message },
             mysql_async::Error::Io(IoError::Io(io)) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Self::Refused
             }
@@ -124,9 +122,10 @@ impl Target {
     async fn dial(&self) -> Result<Conn, SqlError> {
         match (Conn::new(self.first.clone()).await, &self.plain) {
             (Ok(conn), _) => Ok(conn),
-            (Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer)), Some(plain)) => {
-                Ok(Conn::new(plain.clone()).await?)
-            }
+            (
+                Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer)),
+                Some(plain),
+            ) => Ok(Conn::new(plain.clone()).await?),
             (Err(error), _) => Err(error.into()),
         }
     }

@@ -10,9 +10,7 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
-use super::api::{
-    ControllerSeat, GateStatus, OperationState, OperationView, Request, Status, StepView,
-};
+use super::api::{ControllerSeat, GateStatus, OperationState, OperationView, Request, Status, StepView};
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::control_session::host_and_port;
@@ -73,16 +71,21 @@ struct State {
 
 impl Desk {
     /// Opens the store and starts looking at the instances.
-    pub(super) fn open(config: Arc<Config>, publisher: Publisher, seat: &ControllerSeat) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        config: Arc<Config>,
+        publisher: Publisher,
+        seat: &ControllerSeat,
+    ) -> Result<Self, StoreError> {
         let store = Store::open(&config.cluster.store)?;
         let record = store.load()?;
         let board = Arc::new(Board::new(&config));
         let observers = Observers::start(&config, &board);
-        let operations =
-            config.instances.iter().map(|i| InstanceOperations::new(super::control_session::Target::control(&config, i)));
-        let reach = |i: &crate::config::Instance| {
-            host_and_port(i.replication_address.as_ref().unwrap_or(&i.address))
-        };
+        let operations = config
+            .instances
+            .iter()
+            .map(|i| InstanceOperations::new(super::control_session::Target::control(&config, i)));
+        let reach =
+            |i: &crate::config::Instance| host_and_port(i.replication_address.as_ref().unwrap_or(&i.address));
         Ok(Self {
             policy: Policy {
                 may_ack: config.instances.iter().map(|instance| instance.acker).collect(),
@@ -244,7 +247,8 @@ impl Desk {
             evidence: state.assessment.evidence.clone(),
             verdict_age_s: state.assessed_at.elapsed().as_secs(),
             hint: state.assessment.hint.clone(),
-            ackers: record.map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
+            ackers: record
+                .map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
             wait_count: record.map_or(0, |record| record.wait_count),
             gate: GateStatus {
                 state: match feed.gate().closed() {
@@ -318,7 +322,13 @@ impl Desk {
     }
 
     /// Does what an operation with a single step does, and shows it.
-    pub(super) fn single(&self, kind: &str, request: &Request, target: &str, outcome: Result<String, String>) -> String {
+    pub(super) fn single(
+        &self,
+        kind: &str,
+        request: &Request,
+        target: &str,
+        outcome: Result<String, String>,
+    ) -> String {
         let who = match request {
             Request::Adopt { who, .. } => who.as_str(),
             Request::Switchover(_) | Request::Drain { .. } | Request::Undrain { .. } => "operator",

@@ -49,7 +49,9 @@ pub fn candidates(
             (wish, Candidate { id: instance.id, name: instance.name.to_string(), objection, gap })
         })
         .collect();
-    all.sort_by_key(|(wish, candidate)| (candidate.objection.is_some(), rank(*wish), candidate.gap, candidate.id));
+    all.sort_by_key(|(wish, candidate)| {
+        (candidate.objection.is_some(), rank(*wish), candidate.gap, candidate.id)
+    });
     all.into_iter().map(|(_, candidate)| candidate).collect()
 }
 

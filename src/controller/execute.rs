@@ -106,9 +106,10 @@ async fn follow(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
 async fn resume(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let record = record(desk)?;
     let (server, grammar) = server(desk, id)?;
-    let has_semi_sync = desk.board.view(id.index()).is_some_and(|view: InstanceView| {
-        view.server.is_some_and(|server| server.semi_sync.is_some())
-    });
+    let has_semi_sync = desk
+        .board
+        .view(id.index())
+        .is_some_and(|view: InstanceView| view.server.is_some_and(|server| server.semi_sync.is_some()));
     if record.waits() && has_semi_sync {
         server.start_waiting(grammar, record.wait_count, true).await?;
     }
@@ -122,7 +123,8 @@ async fn resume(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
 async fn barrier(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let record = record(desk)?;
     let (server, _) = server(desk, id)?;
-    let known = desk.board.view(id.index()).and_then(|view| view.server).is_some_and(|s| s.epoch_row.is_some());
+    let known =
+        desk.board.view(id.index()).and_then(|view| view.server).is_some_and(|s| s.epoch_row.is_some());
     if !known {
         server.create_epoch_table().await?;
     }

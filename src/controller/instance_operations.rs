@@ -165,7 +165,9 @@ impl InstanceOperations {
     /// So it is refused unless the applier runs or everything received is executed.
     pub(super) async fn follow(&self, grammar: Grammar, source: &Source<'_>) -> Result<(), SqlError> {
         let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
-        if let Some(channel) = channels.iter().find(|row| matches!(row.first(), Some(Some(name)) if name.is_empty())) {
+        if let Some(channel) =
+            channels.iter().find(|row| matches!(row.first(), Some(Some(name)) if name.is_empty()))
+        {
             let applier = Thread::of(channel.get(10).and_then(Option::as_deref).unwrap_or_default());
             if applier == Thread::Stopped && !self.all_applied(channel).await? {
                 return Err(SqlError::Answer("the applier is stopped and has not applied what was received"));
@@ -227,7 +229,12 @@ impl InstanceOperations {
     }
 
     /// Makes commits wait.
-    pub(super) async fn start_waiting(&self, grammar: Grammar, count: u16, strict: bool) -> Result<(), SqlError> {
+    pub(super) async fn start_waiting(
+        &self,
+        grammar: Grammar,
+        count: u16,
+        strict: bool,
+    ) -> Result<(), SqlError> {
         self.run(&grammar.set_waiting_on(count, strict), QUICK).await
     }
 

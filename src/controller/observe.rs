@@ -18,9 +18,7 @@ use super::board::Board;
 use super::control_session::{ControlSession, Rows, SqlError, Target};
 use super::record::EpochRow;
 use super::statements;
-use super::view::{
-    ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread,
-};
+use super::view::{ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread};
 use crate::config::Config;
 
 /// One deadline over name, connect, greeting, TLS, login and all queries of a look.
@@ -231,7 +229,9 @@ impl Watcher {
         let Ok(rows) = session.rows(statements::PULSE, LOOK_DEADLINE).await else { return false };
         let Ok(fresh) = read_pulse(&rows) else { return false };
         self.board.update(self.index, |view| {
-            let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else { return };
+            let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else {
+                return;
+            };
             let server = Arc::make_mut(server);
             server.executed_before = std::mem::replace(&mut server.executed, fresh.executed);
             server.read_only = fresh.read_only;
@@ -314,8 +314,7 @@ fn cell(rows: &Rows, row: usize, column: usize) -> Option<&str> {
 
 fn read_pulse(rows: &Rows) -> Result<ServerView, SqlError> {
     let text = |column| cell(rows, 0, column).ok_or(SqlError::Answer("a value is missing"));
-    let executed =
-        Arc::new(text(4)?.parse().map_err(|_| SqlError::Answer("gtid_executed can't be read"))?);
+    let executed = Arc::new(text(4)?.parse().map_err(|_| SqlError::Answer("gtid_executed can't be read"))?);
     Ok(ServerView {
         uuid: text(0)?.parse().map_err(|_| SqlError::Answer("server_uuid can't be read"))?,
         version: text(1)?.into(),

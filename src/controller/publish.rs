@@ -113,7 +113,8 @@ fn replicating(picture: &Picture<'_>, record: &Record, server: &ServerView) -> O
 
 /// One instance for people. `connections` is left for who counts them.
 pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str) -> InstanceStatus {
-    let primary = picture.record.and_then(|r| picture.view.by_uuid(r.primary)).and_then(|i| i.server.as_deref());
+    let primary =
+        picture.record.and_then(|r| picture.view.by_uuid(r.primary)).and_then(|i| i.server.as_deref());
     let is_primary = |server: &ServerView| picture.record.is_some_and(|record| record.primary == server.uuid);
     let mut status = InstanceStatus {
         name: view.name.to_string(),
@@ -121,7 +122,10 @@ pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str
         role: "unknown".into(),
         reachable: view.reach == Reach::Answers,
         verdict: view.reach.as_str().into(),
-        error: view.reach.error().or_else(|| view.login.as_ref().err().map(|e| format!("a fresh login fails: {e}"))),
+        error: view
+            .reach
+            .error()
+            .or_else(|| view.login.as_ref().err().map(|e| format!("a fresh login fails: {e}"))),
         reads: reads(picture, view).map_or("serving", ReadsStopped::as_str).into(),
         mark: picture.record.and_then(|record| mark(record, &view.name)),
         seen_ms: view.age(picture.now).and_then(|age| u64::try_from(age.as_millis()).ok()),

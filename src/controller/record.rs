@@ -153,8 +153,9 @@ mod tests {
             wait_count: 1,
             who: "adopt".into(),
         };
-        let cells: Vec<_> =
-            ["7", &row.primary.to_string(), &row.ackers_text(), "1", "adopt"].map(|s| Some(s.to_owned())).into();
+        let cells: Vec<_> = ["7", &row.primary.to_string(), &row.ackers_text(), "1", "adopt"]
+            .map(|s| Some(s.to_owned()))
+            .into();
         assert_eq!(EpochRow::parse(&cells), Some(row));
         assert_eq!(EpochRow::parse(&[None]), None);
     }

@@ -56,7 +56,14 @@ pub async fn run(
     // Nothing is written before it is known where.
     publisher.feed().gate().close(Closed::NoPrimary);
     let desk = Arc::new(Desk::open(config, publisher, &seat)?);
-    let mut looped = Looped { desk, seat, switchover: None, upkeep: None, failed: HashMap::new(), interrupted: HashMap::new() };
+    let mut looped = Looped {
+        desk,
+        seat,
+        switchover: None,
+        upkeep: None,
+        failed: HashMap::new(),
+        interrupted: HashMap::new(),
+    };
     let mut changes = looped.desk.board.changes();
     loop {
         looped.round().await;
@@ -259,9 +266,10 @@ impl Looped {
             return Err(not_now(self.desk.assessment().evidence, self.desk.assessment().hint));
         }
         let recorded = self.desk.record().map_or(0, |record| record.epoch);
-        let adoption = adopt::named(&view, &self.desk.policy, name, recorded)
-            .map_err(|reason| not_now(reason, None))?;
-        self.write_adoption(&adoption, &format!("adopt: {who}")).map_err(|error| not_now(error.to_string(), None))?;
+        let adoption =
+            adopt::named(&view, &self.desk.policy, name, recorded).map_err(|reason| not_now(reason, None))?;
+        self.write_adoption(&adoption, &format!("adopt: {who}"))
+            .map_err(|error| not_now(error.to_string(), None))?;
         self.desk.set_trust(Trust::Unchecked);
         Ok(self.desk.single("adopt", request, name, Ok(adoption.describe())))
     }
@@ -304,7 +312,8 @@ impl Looped {
     fn end_marks(&self) {
         let now = unix_now();
         let over = |mark: &Mark| mark.until.is_some_and(|until| until <= now);
-        if self.switchover.is_none() && self.desk.record().is_some_and(|record| record.marks.iter().any(over)) {
+        if self.switchover.is_none() && self.desk.record().is_some_and(|record| record.marks.iter().any(over))
+        {
             let changed = self.desk.change(|record| record.marks.retain(|mark| !over(mark)));
             if let Err(error) = changed {
                 self.desk.set_trouble(Some(error.to_string()));

@@ -115,8 +115,7 @@ pub(super) const PENDING_READ_ONLY: &str = "SELECT id FROM performance_schema.pr
 pub(super) const XA_RECOVER: &str = "XA RECOVER";
 
 /// Filters that would make a replica hold less than its primary.
-pub(super) const FILTERS: &str =
-    "SELECT filter_name, filter_rule FROM performance_schema.replication_applier_filters WHERE filter_rule<>''";
+pub(super) const FILTERS: &str = "SELECT filter_name, filter_rule FROM performance_schema.replication_applier_filters WHERE filter_rule<>''";
 
 /// Takes the lock of a cluster without waiting: 1 if it is ours now.
 pub(super) fn get_lock(lock: &str) -> String {

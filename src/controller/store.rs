@@ -87,7 +87,13 @@ impl Store {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(at(folder))?;
         let path = folder.join(LOCK);
         let mut options = OpenOptions::new();
-        let lock = options.create(true).write(true).truncate(false).mode(FILE_MODE).open(&path).map_err(at(&path))?;
+        let lock = options
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(at(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(folder.to_owned())),

@@ -227,7 +227,14 @@ impl Plan {
         if matches!(self.chain, Chain::Armed(_)) {
             steps.push(Step::Arm);
         }
-        steps.extend([Step::Prepare, Step::Hold, Step::Drain, Step::ReadOnly, Step::Reach, Step::StopReceiver]);
+        steps.extend([
+            Step::Prepare,
+            Step::Hold,
+            Step::Drain,
+            Step::ReadOnly,
+            Step::Reach,
+            Step::StopReceiver,
+        ]);
         if matches!(self.chain, Chain::InStall(_)) {
             steps.push(Step::Repoint);
         }
@@ -283,7 +290,8 @@ pub fn give_up_after(drain: Duration, hold: Duration) -> Duration {
 /// Draws up the plan for a target that was found fit.
 pub fn draw(view: &ClusterView, record: &Record, to: InstanceId, policy: &Policy) -> Result<Plan, String> {
     let from = view.by_uuid(record.primary).ok_or("the primary was never seen")?;
-    let target = view.instances.get(to.index()).and_then(InstanceView::live).ok_or("the target does not answer")?;
+    let target =
+        view.instances.get(to.index()).and_then(InstanceView::live).ok_or("the target does not answer")?;
     let from_uuid = record.primary;
     let k = usize::from(record.wait_count);
     let usable = |(instance, server): &(&InstanceView, &ServerView)| {

@@ -8,7 +8,7 @@
     reason = "a failed step fails the test"
 )]
 
-mod front;
+pub(crate) mod front;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! Never here: a sleep as synchronisation, a server that the harness did not start.
 
 mod data_path;
+mod host_blocking;
 mod login;
 mod process;
 mod sessions;

@@ -65,8 +65,7 @@ pub(crate) fn verb(sluice: &SluiceProcess, arguments: &[&str]) -> Output {
 pub(crate) async fn three_nodes_and_sluice() -> (Cluster, SluiceProcess) {
     let accounts = accounts();
     let cluster = Cluster::three_nodes(&accounts).await.unwrap();
-    let sluice =
-        SluiceProcess::builder(Path::new(SLUICE)).accounts(&accounts).start(&cluster).await.unwrap();
+    let sluice = SluiceProcess::builder(Path::new(SLUICE)).accounts(&accounts).start(&cluster).await.unwrap();
     (cluster, sluice)
 }
 
@@ -78,8 +77,7 @@ pub(crate) async fn settled(sluice: &SluiceProcess) {
         let instances = status["instances"].as_array().cloned().unwrap_or_default();
         !instances.is_empty()
             && instances.iter().all(|instance| {
-                instance["role"] == "primary"
-                    || (instance["reads"] == "serving" && instance["acker"] == true)
+                instance["role"] == "primary" || (instance["reads"] == "serving" && instance["acker"] == true)
             })
     };
     wait_until("all replicas serve", SOON, all_serve).await.unwrap();

@@ -80,7 +80,10 @@ impl Conductor {
         let long = from.open_writes().await.map_err(|error| error.to_string())?;
         let drain = self.terms.drain.as_secs();
         blockers.extend(long.into_iter().filter(|one| one.seconds > drain).map(|one| {
-            format!("connection {} of {} has had a transaction open for {} s: {}", one.id, one.account, one.seconds, one.what)
+            format!(
+                "connection {} of {} has had a transaction open for {} s: {}",
+                one.id, one.account, one.seconds, one.what
+            )
         }));
         Ok(blockers)
     }

@@ -165,7 +165,10 @@ impl Performance<'_> {
                 }
             }
             if Instant::now() >= until {
-                return Err(Failure::Unmet(format!("{} of {} ackers attached", state.clients, self.plan.wait_count)));
+                return Err(Failure::Unmet(format!(
+                    "{} of {} ackers attached",
+                    state.clients, self.plan.wait_count
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -177,7 +180,10 @@ impl Performance<'_> {
             epoch: self.before.epoch + 1,
             primary: self.plan.to_uuid,
             ackers: self.plan.ackers_after.clone(),
-            operation: current.operation.clone().map(|operation| OperationRecord { phase: Phase::Promoted, ..operation }),
+            operation: current
+                .operation
+                .clone()
+                .map(|operation| OperationRecord { phase: Phase::Promoted, ..operation }),
             who: "switchover: operator".into(),
             ..current
         };
@@ -208,7 +214,10 @@ impl Performance<'_> {
         let count = format!("{} open, {} pinned", feed.gate().open_units(), feed.gate().pinned_sessions());
         if terms.leftover == OnLeftover::Abort {
             let who = if left.is_empty() { String::new() } else { format!(": {}", left.join("; ")) };
-            return Err(Failure::Unmet(format!("transactions outlast the drain of {:?} ({count}){who}", terms.drain)));
+            return Err(Failure::Unmet(format!(
+                "transactions outlast the drain of {:?} ({count}){who}",
+                terms.drain
+            )));
         }
         for entry in feed.registry().all() {
             if entry.pins() != 0 || entry.transaction_since().is_some() {
@@ -228,11 +237,15 @@ impl Performance<'_> {
         loop {
             match from.set_read_only().await {
                 Ok(()) => break,
-                Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) && self.left() > 2 * ROLL_BACK => attempts += 1,
+                Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) && self.left() > 2 * ROLL_BACK => {
+                    attempts += 1
+                }
                 Err(error) => {
                     let blockers = from.read_only_blockers().await.unwrap_or_default();
-                    let who: Vec<String> =
-                        blockers.iter().map(|b| format!("connection {} of {} {}", b.id, b.account, b.what)).collect();
+                    let who: Vec<String> = blockers
+                        .iter()
+                        .map(|b| format!("connection {} of {} {}", b.id, b.account, b.what))
+                        .collect();
                     return Err(Failure::Unmet(format!("{error}; in the way: {}", who.join("; "))));
                 }
             }
@@ -355,7 +368,8 @@ impl Performance<'_> {
         let mut moved = 0;
         for (instance, server) in view.live() {
             let settled = instance.id == self.plan.to || instance.id == self.plan.from;
-            let follows = server.channel.as_ref().is_some_and(|channel| channel.source == Some(self.plan.to_uuid));
+            let follows =
+                server.channel.as_ref().is_some_and(|channel| channel.source == Some(self.plan.to_uuid));
             let follows = follows || self.plan.movers().contains(&instance.id);
             if !settled && !follows {
                 self.follow(instance.id, self.plan.to).await?;
