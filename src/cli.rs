@@ -155,7 +155,9 @@ pub fn main() -> ExitCode {
         Verb::Sessions => verbs::sessions(&reach, output),
         Verb::History { limit } => verbs::history(&reach, output, limit),
         Verb::Switchover(args) => verbs::switchover(&reach, output, args),
-        Verb::Drain { name, reason, duration } => verbs::drain(&reach, output, &name, reason, duration),
+        Verb::Drain { name, reason, duration } => {
+            verbs::drain(&reach, output, &name, reason.as_deref(), duration)
+        }
         Verb::Undrain { name } => verbs::undrain(&reach, output, &name),
         Verb::Adopt { primary } => verbs::adopt(&reach, output, &primary),
     };

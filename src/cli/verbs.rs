@@ -54,7 +54,7 @@ pub(super) fn drain(
     reach: &Reach,
     output: Output,
     name: &str,
-    reason: Option<String>,
+    reason: Option<&str>,
     duration: Option<Duration>,
 ) -> Result<(), CliError> {
     let body = json!({ "reason": reason, "for_ms": duration.map(millis) });

@@ -222,7 +222,7 @@ fn tls_instance(section: Section<'_>) -> InstanceTls {
 }
 
 fn durability(section: Section<'_>) -> rules::DurabilityDraft {
-    let words = [("stall", Some(WithoutAcker::Stall)), ("continue", Some(WithoutAcker::Continue))];
+    let words = [("stall", Some(WithoutAcker::Stall)), ("continue", None)];
     let acks = section.number_or_auto("acks");
     let chosen = section.text("without_acker").is_some();
     let draft = rules::DurabilityDraft {
@@ -252,7 +252,8 @@ fn switchover(section: Section<'_>) -> Switchover {
 fn failover(section: Section<'_>) -> Failover {
     let failover = Failover {
         automatic: section.flag("automatic", true),
-        stall: section.duration("stall", Duration::ZERO..=DAY, 30 * SECOND),
+        // Nothing is promoted by itself in this version, so another time would be a promise not kept.
+        stall: section.only_default_duration("stall", 30 * SECOND),
     };
     section.finish();
     failover

@@ -149,6 +149,8 @@ fn what_later_versions_understand_is_refused_now() {
         "[login]\nproxy_protocol_from = [\"10.0.0.0/8\"]",
         "[login]\nallow = [{ user = \"app\", from = [\"10.0.0.0/8\"] }]",
         "[tls.client]\nmode = \"verify-ca\"",
+        "[failover]\nstall = \"1m\"",
+        "[durability]\nwithout_acker = \"continue\"",
     ] {
         let found = one_problem("[listen]", &format!("{setting}\n[listen]"));
         assert!(found.contains("not supported yet in this version"), "{found}");
