@@ -2,6 +2,8 @@
 //!
 //! Never here: a sleep as synchronisation, a server that the harness did not start.
 
+mod control;
+mod controller_adoption;
 mod data_path;
 mod host_blocking;
 mod login;

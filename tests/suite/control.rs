@@ -1,0 +1,163 @@
+//! A controller over a real cluster, without sessions: the test plays the sessions at the gate.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sluice::config::Config;
+use sluice::controller::api::{
+    self, ControllerHandle, OperationState, OperationView, Refusal, Request, Status, SwitchoverRequest,
+};
+use sluice::controller::{self, grants};
+use sluice::feed::{self, Feed};
+use sluice_cluster::{Accounts, Cluster, Login, Node};
+use sluice_routing::topology::{Instance, InstanceId, Topology};
+use tokio::sync::watch;
+
+/// How long anything may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+pub(crate) struct Control {
+    pub(crate) handle: ControllerHandle,
+    pub(crate) feed: Arc<Feed>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<Result<(), String>>>,
+}
+
+pub(crate) fn config(cluster: &Cluster, store: &Path, more: &str) -> Config {
+    let mut text = format!("[cluster]\nname = \"shop\"\nstore = \"file://{}\"\n", store.display());
+    for node in cluster.nodes() {
+        write!(text, "[[instance]]\nname = \"{}\"\naddress = \"{}\"\n", node.name(), node.address()).unwrap();
+    }
+    text.push_str(
+        "[accounts.control]\nuser = \"sluice\"\npassword = \"control-password\"\n\
+         [accounts.replication]\nuser = \"repl\"\npassword = \"repl-password\"\n\
+         [listen]\nsplit = \"127.0.0.1:3306\"\nadmin = \"127.0.0.1:3380\"\n",
+    );
+    text.push_str(more);
+    Config::parse(&text, Path::new("/")).unwrap()
+}
+
+/// Exactly what `sluice grants` prints.
+pub(crate) fn accounts() -> Accounts {
+    let secret = |text: &str| sluice::config::Secret(zeroize::Zeroizing::new(text.to_owned()));
+    let account = |user: &str, password: &str| sluice::config::Account {
+        user: user.into(),
+        password: secret(password),
+    };
+    let ours = sluice::config::Accounts {
+        control: account("sluice", "control-password"),
+        replication: account("repl", "repl-password"),
+        clone: None,
+    };
+    Accounts::new(
+        Login::new("sluice", "control-password"),
+        Login::new("repl", "repl-password"),
+        grants::statements(&ours, None),
+    )
+}
+
+pub(crate) async fn cluster(nodes: u32) -> Cluster {
+    let cluster = Cluster::builder().nodes(nodes).start().await.unwrap();
+    cluster.setup_replication(0, &accounts()).await.unwrap();
+    cluster
+}
+
+impl Control {
+    pub(crate) fn start(cluster: &Cluster, store: &Path) -> Self {
+        Self::start_with(config(cluster, store, ""))
+    }
+
+    pub(crate) fn start_with(config: Config) -> Self {
+        let instances: Vec<Instance> = config
+            .instances
+            .iter()
+            .zip(0..)
+            .map(|(i, id)| Instance::unchecked(InstanceId(id), Arc::clone(&i.name), Arc::clone(&i.address)))
+            .collect();
+        let (publisher, feed) = feed::channel(1, Topology::unknown(instances));
+        let (handle, seat) = api::channel(Status::default());
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let running = controller::run(Arc::new(config), publisher, seat, stopped);
+            runtime.block_on(running).map_err(|error| error.to_string())
+        });
+        Self { handle, feed, stop, thread: Some(thread) }
+    }
+
+    /// Ends it as a crash would: nothing is said to anybody.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        self.stop.send_replace(true);
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// Waits until the status is as wanted.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
+        let began = std::time::Instant::now();
+        loop {
+            let status = self.handle.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < SOON, "never {what}: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Healthy, guaranteed, nothing left to do.
+    pub(crate) async fn settled(&self, primary: &str) -> Arc<Status> {
+        self.until(&format!("settled with {primary}"), |status| {
+            let replicas = status.instances.iter().filter(|i| i.role == "replica");
+            status.verdict == "healthy"
+                && status.primary.as_deref() == Some(primary)
+                && status.guarantee.starts_with("every OK")
+                && status.gate.state == "open"
+                && status.operation.is_none()
+                && status.alarms.is_empty()
+                && replicas.clone().all(|i| i.reads == "serving" && i.source.as_deref() == Some(primary))
+                && replicas.clone().all(|i| i.acker && i.semi_sync.as_deref() == Some("acking"))
+        })
+        .await
+    }
+
+    pub(crate) async fn switchover(&self, request: SwitchoverRequest) -> OperationView {
+        let id = self.handle.ask(Request::Switchover(request)).await.unwrap();
+        self.ended(&id).await
+    }
+
+    pub(crate) async fn ended(&self, id: &str) -> OperationView {
+        let mut operations = self.handle.operations();
+        let ended = |all: &Arc<Vec<OperationView>>| {
+            all.iter().any(|view| view.id == id && view.state != OperationState::Running)
+        };
+        let all = tokio::time::timeout(SOON, operations.wait_for(ended)).await.unwrap().unwrap().clone();
+        all.iter().find(|view| view.id == id).unwrap().clone()
+    }
+
+    pub(crate) async fn ask(&self, request: Request) -> Result<String, Refusal> {
+        self.handle.ask(request).await
+    }
+
+    pub(crate) fn primary(&self) -> Option<String> {
+        let topology = self.feed.topology();
+        topology.primary().map(|instance| instance.name.to_string())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) async fn writable(node: &Node) -> bool {
+    node.value::<u8>("SELECT @@global.read_only").await.unwrap() == 0
+}
