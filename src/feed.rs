@@ -50,8 +50,8 @@ impl Feed {
         self.topology.load()
     }
 
-    /// A receiver that wakes when the *shape* changes: epoch, primary or warm-up target. Lag and executed
-    /// sets change all the time and wake nobody.
+    /// A receiver that wakes when the *shape* changes: epoch, primary, warm-up target, or which instances
+    /// serve reads. Lag and executed sets change all the time and wake nobody.
     pub fn shape_changes(&self) -> watch::Receiver<u64> {
         self.shape.subscribe()
     }
@@ -72,8 +72,11 @@ impl Publisher {
     /// changed.
     pub fn publish(&self, next: Topology) {
         let before = self.feed.topology.load();
-        let reshaped =
-            before.epoch != next.epoch || before.primary != next.primary || before.warm != next.warm;
+        let reads = |topology: &Topology| topology.instances.iter().map(|one| one.reads).collect::<Vec<_>>();
+        let reshaped = before.epoch != next.epoch
+            || before.primary != next.primary
+            || before.warm != next.warm
+            || reads(&before) != reads(&next);
         drop(before);
         self.feed.topology.store(Arc::new(next));
         if reshaped {

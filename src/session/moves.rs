@@ -4,6 +4,7 @@
 //! Never here: bytes of a statement, a decision about roles.
 
 use sluice_routing::decide::Listener;
+use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Duration, Instant};
 
 use super::backends::{Backend, UseAs};
@@ -55,16 +56,19 @@ impl Session {
         {
             self.replica = None;
         }
-        let (primary, replica, home, warm) = (topology.primary, self.replica, self.home, topology.warm);
-        self.backends.say_goodbye(|instance| ![primary, replica, home, warm].contains(&Some(instance))).await;
+        // A connection is kept whatever role its instance has, unless an operator wants the instance empty.
+        let (primary, home) = (topology.primary, self.home);
+        let draining = |instance: InstanceId| {
+            topology
+                .instance(instance)
+                .is_some_and(|known| known.reads == Reads::Stopped(ReadsStopped::Draining))
+        };
+        self.backends
+            .say_goodbye(|instance| draining(instance) && ![primary, home].contains(&Some(instance)))
+            .await;
     }
 
-    fn begin_warming(
-        &mut self,
-        generation: u64,
-        target: sluice_routing::topology::InstanceId,
-        topology: &sluice_routing::topology::Topology,
-    ) {
+    fn begin_warming(&mut self, generation: u64, target: InstanceId, topology: &Topology) {
         if self.backends.living(target).is_some() {
             self.registration.set_warmed(generation);
             return;

@@ -24,8 +24,11 @@ use crate::feed::gate::HoldEnd;
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for one backend connection.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a replica that could not be used is left alone by this session.
-const SHUN: Duration = Duration::from_secs(1);
+/// The same for a replica: the primary can serve instead, and is not kept waiting for a frozen server.
+const REPLICA_DIAL_DEADLINE: Duration = Duration::from_millis(1500);
+/// How long a replica that could not be used is left alone by this session; by then the controller has seen
+/// for itself.
+const SHUN: Duration = Duration::from_secs(5);
 /// Bytes a client may send ahead while its statement is held; beyond that they are left to TCP.
 const MAX_READ_AHEAD: usize = 64 * 1024;
 
@@ -113,17 +116,22 @@ impl Session {
     }
 
     async fn ready_replica(&mut self, replica: InstanceId, topology: &Topology) -> bool {
-        let deadline = Instant::now() + DIAL_DEADLINE;
+        let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
         match self.ready(replica, topology, UseAs::Reader, deadline).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(%error, instance = replica.0, "replica not usable by this session");
-                self.backends.drop_connection(replica);
-                self.replica = None;
-                self.shunned = Some((replica, Instant::now() + SHUN));
+                self.shun(replica);
                 false
             }
         }
+    }
+
+    /// Leaves a replica alone for a while.
+    pub(super) fn shun(&mut self, replica: InstanceId) {
+        self.backends.drop_connection(replica);
+        self.replica = None;
+        self.shunned = Some((replica, Instant::now() + SHUN));
     }
 
     /// Makes the primary ready and passes the gate; `None`: look again.

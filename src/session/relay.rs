@@ -14,7 +14,11 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{ErrPacket, StatusFlags};
 
+use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
+use tokio::sync::watch;
+
 use crate::backend::PacketStream;
+use crate::feed::Feed;
 use crate::feed::registry::{Entry, Order};
 
 /// Parts of an answer are put together up to this size, so that a small answer is one write.
@@ -90,29 +94,77 @@ impl HoldBack {
     }
 }
 
-/// Whether somebody's order may break the statement off.
-#[derive(Clone, Copy, Debug)]
+/// What may break a statement off before its answer.
+#[derive(Debug)]
 pub(crate) enum Interrupt<'a> {
     /// Only an order to close the session.
     OnlyByClose(&'a Entry),
     /// Also an order to roll the transaction back.
     ByRollBack(&'a Entry),
+    /// Also the news that the replica no longer serves: a frozen server never answers, and a read can be
+    /// repeated elsewhere.
+    ByLossOfReplica(&'a Entry, ReplicaWatch<'a>),
+}
+
+/// Tells when a replica can't be reached any more.
+#[derive(Debug)]
+pub(crate) struct ReplicaWatch<'a> {
+    pub(crate) feed: &'a Feed,
+    pub(crate) shape: watch::Receiver<u64>,
+    pub(crate) replica: InstanceId,
+}
+
+impl ReplicaWatch<'_> {
+    async fn lost(&mut self) {
+        let unreachable = Reads::Stopped(ReadsStopped::Unreachable);
+        let still_there = |feed: &Feed, replica: InstanceId| {
+            feed.topology().instance(replica).is_some_and(|known| known.reads != unreachable)
+        };
+        while still_there(self.feed, self.replica) {
+            if self.shape.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Why a statement was broken off.
+enum Broken {
+    Ordered(Order),
+    ReplicaLost,
 }
 
 impl Interrupt<'_> {
-    /// Waits for an order that breaks the statement off.
-    async fn ordered(self) -> Order {
-        let (Self::OnlyByClose(entry) | Self::ByRollBack(entry)) = self;
-        loop {
-            let order = match self {
-                Self::OnlyByClose(_) => entry.peek_order(),
-                Self::ByRollBack(_) => entry.take_order(),
-            };
-            match order {
-                Order::Close => return Order::Close,
-                Order::RollBack if matches!(self, Self::ByRollBack(_)) => return Order::RollBack,
-                Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
-            }
+    /// Waits for what breaks the statement off.
+    async fn broken(&mut self) -> Broken {
+        match self {
+            Self::OnlyByClose(entry) => ordered(entry, Obey::Close).await,
+            Self::ByRollBack(entry) => ordered(entry, Obey::CloseAndRollBack).await,
+            Self::ByLossOfReplica(entry, replica) => tokio::select! {
+                broken = ordered(entry, Obey::Close) => broken,
+                () = replica.lost() => Broken::ReplicaLost,
+            },
+        }
+    }
+}
+
+/// Which orders break a statement off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Obey {
+    Close,
+    CloseAndRollBack,
+}
+
+async fn ordered(entry: &Entry, obey: Obey) -> Broken {
+    loop {
+        let order = match obey {
+            Obey::Close => entry.peek_order(),
+            Obey::CloseAndRollBack => entry.take_order(),
+        };
+        match order {
+            Order::Close => return Broken::Ordered(Order::Close),
+            Order::RollBack if obey == Obey::CloseAndRollBack => return Broken::Ordered(Order::RollBack),
+            Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
         }
     }
 }
@@ -145,7 +197,7 @@ pub(crate) async fn relay_answer(
     relay: &mut ResponseRelay,
     told: &mut Told,
     hold_back: HoldBack,
-    interrupt: Interrupt<'_>,
+    interrupt: &mut Interrupt<'_>,
 ) -> Result<(), Cut> {
     let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
     loop {
@@ -169,7 +221,10 @@ pub(crate) async fn relay_answer(
                 let read = tokio::select! {
                     biased;
                     read = server.fill() => read,
-                    order = interrupt.ordered() => return Err(Cut::Ordered(order, sink.delivered)),
+                    broken = interrupt.broken() => return Err(match broken {
+                        Broken::Ordered(order) => Cut::Ordered(order, sink.delivered),
+                        Broken::ReplicaLost => Cut::Server(sink.delivered),
+                    }),
                 };
                 if !matches!(read, Ok(1..)) {
                     return Err(Cut::Server(sink.delivered));

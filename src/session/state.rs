@@ -13,6 +13,10 @@ use std::collections::BTreeMap;
 /// the surplus pins it instead of growing this map.
 pub(crate) const MAX_ENTRIES: usize = 1024;
 
+/// Reported by the server when the schema changes; they follow the schema on every connection, and setting
+/// them takes a privilege (SESSION_VARIABLES_ADMIN) that applications don't have.
+const FOLLOW_THE_SCHEMA: [&str; 2] = ["character_set_database", "collation_database"];
+
 /// A value with the version at which it was set last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Versioned<T> {
@@ -82,7 +86,8 @@ impl SessionState {
 
     /// The server reported this value of a session variable.
     pub(crate) fn set_variable(&mut self, name: &str, value: &[u8]) -> Result<(), StateFull> {
-        if self.variables.get(name).is_some_and(|known| known.value == value) {
+        let known = self.variables.get(name).is_some_and(|known| known.value == value);
+        if known || FOLLOW_THE_SCHEMA.contains(&name) {
             return Ok(());
         }
         if self.variables.len() >= MAX_ENTRIES && !self.variables.contains_key(name) {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::backends::NotReady;
 use super::failure::{Cause, Failure};
 use super::place::RETRY_PAUSE;
-use super::relay::{Cut, Delivered, HoldBack, Interrupt, Told, relay_answer, write_out};
+use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Told, relay_answer, write_out};
 use super::{End, Session};
 use crate::feed::registry::Order;
 
@@ -132,8 +132,12 @@ impl Session {
         let in_transaction = self.facts.in_transaction();
         let capabilities = self.client_capabilities();
         let entry = std::sync::Arc::clone(self.registration.entry());
-        let interrupt = if in_transaction && !job.statement.effects.has(Effect::MayCommit) {
+        let context = std::sync::Arc::clone(&self.context);
+        let mut interrupt = if in_transaction && !job.statement.effects.has(Effect::MayCommit) {
             Interrupt::ByRollBack(&entry)
+        } else if self.replica == Some(instance) && self.home.is_none() {
+            let (feed, shape) = (&*context.feed, self.shape.clone());
+            Interrupt::ByLossOfReplica(&entry, ReplicaWatch { feed, shape, replica: instance })
         } else {
             Interrupt::OnlyByClose(&entry)
         };
@@ -152,7 +156,7 @@ impl Session {
         let mut told = Told::default();
         let server = &mut backend.connection.io;
         let relayed =
-            relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, interrupt).await;
+            relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, &mut interrupt).await;
         if let Err(cut) = relayed {
             return Err(self.after_cut(instance, job, &cut));
         }
@@ -173,7 +177,8 @@ impl Session {
         let single = !statement.effects.has(Effect::SeveralStatements)
             && !statement.effects.has(Effect::Unprovable)
             && self.home.is_none();
-        if single && self.context.feed.topology().is_primary(instance) {
+        let replica_read = self.replica == Some(instance) && statement.intent == Intent::HarmlessRead;
+        if single && (replica_read || self.context.feed.topology().is_primary(instance)) {
             HoldBack::Refusals
         } else {
             HoldBack::Nothing
@@ -193,6 +198,10 @@ impl Session {
         let really = stopping || self.reads_only(instance).await;
         if really && Instant::now() < deadline {
             self.context.metrics.retried_refusal();
+            if self.replica == Some(instance) {
+                self.shun(instance);
+                return Ok(());
+            }
             if stopping {
                 self.backends.drop_connection(instance);
             }
