@@ -119,10 +119,10 @@ fn first_topology(config: &Config) -> Topology {
 
 fn session_context(config: &Config, feed: &Arc<Feed>) -> Result<Arc<SessionContext>, StartError> {
     let dialer = Arc::new(Dialer::new(config)?);
-    let login = LoginContext::new(config, Arc::clone(&dialer), Arc::clone(feed))?;
+    let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
-    Ok(Arc::new(SessionContext::new(Arc::clone(feed), login, dialer, hold, fallback)))
+    Ok(Arc::new(SessionContext::new(Arc::clone(feed), login, hold, fallback)))
 }
 
 impl Control {

@@ -36,7 +36,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::backend::{BackendLogin, Dialer, PacketStream};
+use crate::backend::{BackendLogin, PacketStream};
 use crate::feed::Feed;
 use crate::feed::gate::Seat;
 use crate::feed::registry::{self, Registration};
@@ -51,10 +51,8 @@ use state::SessionState;
 pub struct SessionContext {
     /// The topology feed.
     pub feed: Arc<Feed>,
-    /// Greeting and accounts.
+    /// Greeting, accounts and dialling.
     pub login: LoginContext,
-    /// Opens backend connections.
-    pub dialer: Arc<Dialer>,
     /// Longest time a statement waits at the gate or for a primary.
     pub hold: Duration,
     /// Whether reads of the replica listener fall back to the primary.
@@ -67,17 +65,10 @@ pub struct SessionContext {
 
 impl SessionContext {
     /// A context with an unused budget for large commands.
-    pub fn new(
-        feed: Arc<Feed>,
-        login: LoginContext,
-        dialer: Arc<Dialer>,
-        hold: Duration,
-        replica_fallback: Fallback,
-    ) -> Self {
+    pub fn new(feed: Arc<Feed>, login: LoginContext, hold: Duration, replica_fallback: Fallback) -> Self {
         Self {
             feed,
             login,
-            dialer,
             hold,
             replica_fallback,
             metrics: Metrics::new(),
@@ -160,7 +151,6 @@ pub async fn serve(
     let end = session.run().await;
     session.context.metrics.session_ended(end);
     tracing::debug!(session = session.registration.entry().id, ?end, "session ended");
-    session.backends.say_goodbye(|_| true).await;
     drop(place);
 }
 

@@ -24,9 +24,6 @@ use crate::backend::{BackendConnection, DialError, Idle};
 /// Longest wait for the answer to one of our own commands on a session's connection. They do next to nothing
 /// on the server; longer means that it is stuck.
 const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest wait for a connection to take our goodbye.
-const GOODBYE_DEADLINE: Duration = Duration::from_millis(100);
-
 /// A backend connection with what it is in step with.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -222,7 +219,7 @@ impl Backends {
         self.list.push(backend);
     }
 
-    /// Drops the connection to this instance without a goodbye: the server rolls back what is open.
+    /// Drops the connection to this instance: the server rolls back what is open.
     pub(crate) fn drop_connection(&mut self, instance: InstanceId) {
         self.list.retain(|backend| backend.connection.instance != instance);
     }
@@ -232,22 +229,9 @@ impl Backends {
         self.list.iter_mut()
     }
 
-    /// Says goodbye on every connection that `leaves` picks and drops them, so that the server does not log
-    /// an aborted client.
-    pub(crate) async fn say_goodbye(&mut self, mut leaves: impl FnMut(InstanceId) -> bool) {
-        let mut staying = Vec::with_capacity(self.list.len());
-        for mut backend in std::mem::take(&mut self.list) {
-            if leaves(backend.connection.instance) {
-                let mut bytes = BytesMut::new();
-                frame_payload(&mut bytes, &mut 0, &build::quit());
-                let deadline = Instant::now() + GOODBYE_DEADLINE;
-                // It is being dropped either way.
-                let _ = timeout_at(deadline, backend.send(&bytes)).await;
-            } else {
-                staying.push(backend);
-            }
-        }
-        self.list = staying;
+    /// Ends every connection that `leaves` picks.
+    pub(crate) fn end(&mut self, leaves: impl Fn(InstanceId) -> bool) {
+        self.list.retain(|backend| !leaves(backend.connection.instance));
     }
 }
 

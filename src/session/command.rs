@@ -114,7 +114,7 @@ impl Session {
             },
             () = entry.ordered() => Ok(()),
             changed = self.shape.changed() => {
-                self.follow_shape(changed.is_ok()).await;
+                self.follow_shape(changed.is_ok());
                 Ok(())
             }
             () = super::moves::finished(&mut self.warming) => {

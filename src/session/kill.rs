@@ -115,7 +115,7 @@ impl Session {
     /// COM_RESET_CONNECTION: the connections to instances are given up, which frees whatever they held; new
     /// ones are opened when they are needed.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
-        self.backends.say_goodbye(|_| true).await;
+        self.backends.end(|_| true);
         self.state.reset();
         self.forget_session();
         self.answer_ok().await
@@ -133,7 +133,7 @@ impl Session {
 
     /// COM_CHANGE_USER
     pub(super) async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
-        self.backends.say_goodbye(|_| true).await;
+        self.backends.end(|_| true);
         let entry = std::sync::Arc::clone(self.registration.entry());
         let changed =
             super::login::change_user(&mut self.client, payload, &self.login, &entry, &self.context.login);

@@ -32,7 +32,7 @@ impl Session {
     pub(super) async fn after_command(&mut self) {
         if self.shape.has_changed().unwrap_or(false) {
             self.shape.mark_unchanged();
-            self.follow_shape(true).await;
+            self.follow_shape(true);
         }
         if self.warming.as_ref().is_some_and(|warming| warming.dial.is_finished()) {
             self.finish_warming().await;
@@ -40,7 +40,7 @@ impl Session {
     }
 
     /// The epoch, the primary or the warm-up target changed.
-    pub(super) async fn follow_shape(&mut self, feed_alive: bool) {
+    pub(super) fn follow_shape(&mut self, feed_alive: bool) {
         if !feed_alive {
             return;
         }
@@ -63,9 +63,7 @@ impl Session {
                 .instance(instance)
                 .is_some_and(|known| known.reads == Reads::Stopped(ReadsStopped::Draining))
         };
-        self.backends
-            .say_goodbye(|instance| draining(instance) && ![primary, home].contains(&Some(instance)))
-            .await;
+        self.backends.end(|instance| draining(instance) && ![primary, home].contains(&Some(instance)));
     }
 
     fn begin_warming(&mut self, generation: u64, target: InstanceId, topology: &Topology) {

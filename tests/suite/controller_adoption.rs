@@ -32,7 +32,8 @@ async fn an_unambiguous_cluster_is_adopted_and_a_restart_goes_on() {
     assert_eq!((status.epoch, status.wait_count), (1, 1));
     assert_eq!(status.ackers, ["db2", "db3"]);
     assert_eq!(control.primary().as_deref(), Some("db1"));
-    let row: (u64, String) = cluster.node(2).value("SELECT epoch, primary_uuid FROM sluice.epoch").await.unwrap();
+    let row: (u64, String) =
+        cluster.node(2).value("SELECT epoch, primary_uuid FROM sluice.epoch").await.unwrap();
     assert_eq!(row, (1, cluster.node(0).uuid().to_string()));
     control.stop().unwrap();
 
@@ -73,7 +74,9 @@ async fn an_old_copy_of_the_store_is_stale() {
     control.settled("db1").await;
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(store.path().join("record.json"), copy.path().join("record.json")).unwrap();
-    let done = control.switchover(SwitchoverRequest { to: Some("db2".into()), ..SwitchoverRequest::default() }).await;
+    let done = control
+        .switchover(SwitchoverRequest { to: Some("db2".into()), ..SwitchoverRequest::default() })
+        .await;
     assert_eq!(done.outcome.as_deref(), Some("the primary is db2"));
     control.settled("db2").await;
     control.stop().unwrap();
@@ -100,7 +103,11 @@ async fn a_second_sluice_names_the_first_and_does_nothing() {
     let other = tempfile::tempdir().unwrap();
     let second = Control::start(&cluster, other.path());
     let status = second.until("refusing", |status| status.verdict == "lock_held_elsewhere").await;
-    assert!(status.evidence.contains("db1: connection") && status.evidence.contains("sluice@"), "{}", status.evidence);
+    assert!(
+        status.evidence.contains("db1: connection") && status.evidence.contains("sluice@"),
+        "{}",
+        status.evidence
+    );
     assert_eq!(second.primary(), None);
     let adopt = second.ask(Request::Adopt { primary: "db1".into(), who: "test".into() }).await;
     assert_eq!(adopt.unwrap_err().code, RefusalCode::NotNow);

@@ -71,9 +71,8 @@ impl DataPath {
         let config = Config::parse(&text, store.path()).unwrap();
         let (publisher, feed) = feed::channel(WORKERS, topology(cluster, 1, 0));
         let dialer = Arc::new(Dialer::new(&config).unwrap());
-        let login = LoginContext::new(&config, Arc::clone(&dialer), Arc::clone(&feed)).unwrap();
-        let context =
-            Arc::new(SessionContext::new(Arc::clone(&feed), login, dialer, hold, Fallback::ToPrimary));
+        let login = LoginContext::new(&config, dialer, Arc::clone(&feed)).unwrap();
+        let context = Arc::new(SessionContext::new(Arc::clone(&feed), login, hold, Fallback::ToPrimary));
         let phases = Phases::default();
         let sockets = workers::bind(&config.listen).unwrap();
         let drain = Duration::from_secs(2);
