@@ -4,6 +4,7 @@
 
 mod control;
 mod controller_adoption;
+mod clients;
 mod data_path;
 mod host_blocking;
 mod login;

@@ -28,16 +28,13 @@ impl Round {
     /// One line, as soon as it is over.
     pub(crate) fn headline(&self, number: u32) -> String {
         let operation = &self.operation;
+        let took = milliseconds(self.window.to - self.window.from);
         let target = operation.target.as_deref().unwrap_or("?");
-        let outcome = match (operation.state.as_str(), &operation.outcome) {
-            ("done", _) => String::new(),
-            (state, outcome) => format!(" [{state}: {}]", outcome.as_deref().unwrap_or("no reason given")),
-        };
-        format!(
-            "switchover {number}: {target} is the primary, {} steps in {:.0} ms{outcome}",
-            operation.steps.len(),
-            milliseconds(self.window.to - self.window.from)
-        )
+        if self.succeeded() {
+            return format!("switchover {number}: {target} is the primary, {} steps in {took:.0} ms", operation.steps.len());
+        }
+        let why = operation.outcome.as_deref().unwrap_or("no reason given");
+        format!("switchover {number} to {target}: {} after {took:.0} ms: {why}", operation.state)
     }
 
     fn succeeded(&self) -> bool {
