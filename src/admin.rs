@@ -7,6 +7,7 @@
 
 mod answer;
 mod connections;
+mod gauges;
 mod history;
 mod operations;
 mod probes;

@@ -6,6 +6,7 @@
 #[path = "tidy/source.rs"]
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use source::{Source, item_end, occurrences};
@@ -93,12 +94,6 @@ const BANS: &[Ban] = &[
         except: &[],
         words: &["tokio", "mysql_async", "async", "await", "std::fs", "Instant::now", "SystemTime"],
         why: "the pure files of the controller import nothing that awaits",
-    },
-    Ban {
-        below: &["tests"],
-        except: POLLING,
-        words: &["thread::sleep", "time::sleep", "sleep"],
-        why: "no sleep as synchronisation: wait for a condition with a deadline",
     },
 ];
 
@@ -216,7 +211,7 @@ fn the_pure_files_of_the_controller_are_there() {
 }
 
 #[test]
-fn unit_tests_do_not_sleep() {
+fn tests_do_not_sleep() {
     let mut broken = Vec::new();
     for source in sources() {
         let lines = source.code.lines().zip(source.production.lines()).enumerate();
@@ -224,7 +219,8 @@ fn unit_tests_do_not_sleep() {
             let test_only = source.is_test() || code != production;
             let polls = POLLING.iter().any(|room| is_below(&source.path, room));
             if test_only && !polls && !occurrences(code, "sleep").is_empty() {
-                broken.push(format!("{}:{} sleeps in a test", source.path, number + 1));
+                let why = "no sleep as synchronisation: wait for a condition with a deadline";
+                broken.push(format!("{}:{} {why}", source.path, number + 1));
             }
         }
     }
@@ -275,6 +271,28 @@ fn nothing_is_left_for_later() {
         }
     }
     assert_none(&broken);
+}
+
+/// The metrics named in `text`: words that begin with `sluice_` right after `before`.
+fn metrics_in(text: &str, before: &str) -> BTreeSet<String> {
+    let start = format!("{before}sluice_");
+    let found = text.match_indices(&start).map(|(at, _)| &text[at + before.len()..]);
+    found.map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()).collect()
+}
+
+#[test]
+fn the_readme_lists_the_metrics() {
+    let production = |source: &Source| source.path.starts_with("src/") && !source.is_test();
+    let emitted: BTreeSet<String> = sources()
+        .iter()
+        .filter(|source| production(source))
+        .flat_map(|source| {
+            let macros = ["counter!(\"", "gauge!(\"", "histogram!(\""];
+            macros.into_iter().flat_map(|name| metrics_in(&source.text, name)).collect::<Vec<_>>()
+        })
+        .collect();
+    let readme = include_str!("../README.md");
+    assert_eq!(emitted, metrics_in(readme, "| `"), "left: in the sources, right: in the README");
 }
 
 #[test]

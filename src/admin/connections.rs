@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{AdminState, Face, routes};
+use super::{AdminState, Face, gauges, routes};
 
 /// Connections per listener; more wait in the backlog. Scrapers, probes and people need a handful.
 const MAX_CONNECTIONS: usize = 128;
@@ -30,6 +30,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves the API on `listener` until `shutdown` ends.
 pub async fn serve(listener: TcpListener, state: AdminState, face: Face, shutdown: impl Future<Output = ()>) {
+    gauges::describe();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 
 use super::answer::Refused;
-use super::{AdminState, Face, history, operations, probes, sessions, token};
+use super::{AdminState, Face, gauges, history, operations, probes, sessions, token};
 use crate::controller::api::{InstanceStatus, Status};
 
 /// Longest body of a request.
@@ -81,5 +81,6 @@ async fn instances(State(state): State<AdminState>) -> Json<Vec<InstanceStatus>>
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
+    gauges::refresh(&state);
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], state.metrics.render()).into_response()
 }

@@ -213,3 +213,12 @@ fn no_cut_of_the_file_panics() {
         }
     }
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let config = parse_text(text).unwrap();
+    assert_eq!(config.instances.len(), 3);
+}

@@ -1,0 +1,36 @@
+//! Gauges of the cluster's state, set from the published status at each scrape.
+
+use metrics::{describe_gauge, gauge};
+
+use super::AdminState;
+use crate::feed::gate::Closed;
+
+/// Declares the gauges with the installed recorder.
+pub(super) fn describe() {
+    describe_gauge!("sluice_epoch", "Term of the primary; 0 before adoption.");
+    describe_gauge!("sluice_primary_known", "1 while there is a primary to send writes to.");
+    describe_gauge!("sluice_gate_open_units", "Write statements and transactions under way.");
+    describe_gauge!("sluice_gate_held", "Statements waiting at the gate.");
+    describe_gauge!("sluice_instance_reachable", "1 if the last observation of the instance succeeded.");
+    describe_gauge!("sluice_instance_lag_seconds", "Replication lag of the instance; NaN while unknown.");
+    describe_gauge!("sluice_alarms", "Things somebody should know.");
+}
+
+/// Sets all gauges from what is published now.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floating-point; no count here comes near 2^52")]
+pub(super) fn refresh(state: &AdminState) {
+    let status = state.controller.status();
+    let gate = state.feed.gate();
+    let known = state.feed.topology().primary.is_some() && gate.closed() != Some(Closed::NoPrimary);
+    gauge!("sluice_epoch").set(status.epoch as f64);
+    gauge!("sluice_primary_known").set(f64::from(u8::from(known)));
+    gauge!("sluice_gate_open_units").set(gate.open_units() as f64);
+    gauge!("sluice_gate_held").set(gate.held() as f64);
+    gauge!("sluice_alarms").set(status.alarms.len() as f64);
+    for instance in &status.instances {
+        let labels = [("instance", instance.name.clone())];
+        let lag = instance.lag_ms.map_or(f64::NAN, |lag| lag as f64 / 1000.0);
+        gauge!("sluice_instance_reachable", &labels).set(f64::from(u8::from(instance.reachable)));
+        gauge!("sluice_instance_lag_seconds", &labels).set(lag);
+    }
+}
