@@ -191,7 +191,7 @@ fn files_with_secrets_must_be_private() {
     let path = write("by-file.toml", &by_file, 0o644);
     assert_eq!(Config::load(&path).unwrap_err().len(), 2);
     write("pw", "secret\n", 0o600);
-    assert_eq!(&*Config::load(&path).unwrap().accounts.control.password.0.as_str(), "secret");
+    assert_eq!(Config::load(&path).unwrap().accounts.control.password.0.as_str(), "secret");
     let missing = Config::load(&folder.path().join("none.toml")).unwrap_err();
     assert!(missing[0].to_string().contains("can't read"));
 }

@@ -259,20 +259,20 @@ fn judge_primary(
         },
         Reach::NotYet => Assessment::new(Verdict::Starting, "the primary has not been looked at yet"),
         Reach::Refused(times) if *times >= REFUSALS => {
-            lost(view, record, format!("{name} is dead: connections refused {times} times in a row"))
+            lost(view, record, &format!("{name} is dead: connections refused {times} times in a row"))
         }
         Reach::Refused(_) => suspected(format!("a connection to {name} was refused")),
         Reach::Silent | Reach::Broken(_) if age >= FROZEN_AFTER => lost(
             view,
             record,
-            format!(
+            &format!(
                 "{name} is frozen or cut off: no answer for {} s ({})",
                 age.as_secs(),
                 primary.reach.as_str()
             ),
         ),
         Reach::Silent | Reach::Broken(_) if trust == Trust::Unchecked => {
-            lost(view, record, format!("{name} does not answer ({})", primary.reach.as_str()))
+            lost(view, record, &format!("{name} does not answer ({})", primary.reach.as_str()))
         }
         Reach::Silent | Reach::Broken(_) => {
             suspected(format!("{name} did not answer for {} ms", millis(age)))
@@ -290,7 +290,7 @@ fn suspected(evidence: String) -> Assessment {
     Assessment::new(Verdict::PrimarySuspected, evidence)
 }
 
-fn lost(view: &ClusterView, record: &Record, evidence: String) -> Assessment {
+fn lost(view: &ClusterView, record: &Record, evidence: &str) -> Assessment {
     let witnesses: Vec<String> = view
         .live()
         .filter(|(_, server)| server.uuid != record.primary)

@@ -110,10 +110,8 @@ impl Session {
         let Some(known) = self.statements.get(client_id) else { return Ok(()) };
         let statement = known.statement.clone();
         // The data stays on the connection where the execution will come, so a read is pinned to the primary.
-        let intent = match statement.intent {
-            Intent::HarmlessRead => Intent::LastStatement,
-            other => other,
-        };
+        let harmless = matches!(statement.intent, Intent::HarmlessRead);
+        let intent = if harmless { Intent::LastStatement } else { statement.intent };
         let statement = Statement { intent, effects: Effects::default() };
         let body = Body::OnPrepared { client_id, payload: command.payload() };
         let told = self.run_job_told(&Job { body, expect: Expect::Nothing, statement: &statement }).await;

@@ -14,7 +14,7 @@ use sluice::controller::api::{
 };
 use sluice::controller::{self, grants};
 use sluice::feed::{self, Feed};
-use sluice_cluster::{Accounts, Cluster, Login, Node};
+use sluice_cluster::{Accounts, Cluster, Login, Node, wait_until};
 use sluice_routing::topology::{Instance, InstanceId, Topology};
 use tokio::sync::watch;
 
@@ -98,15 +98,14 @@ impl Control {
 
     /// Waits until the status is as wanted.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Arc<Status> {
-        let began = std::time::Instant::now();
-        loop {
-            let status = self.handle.status();
-            if wanted(&status) {
-                return status;
-            }
-            assert!(began.elapsed() < SOON, "never {what}: {status:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut seen = self.handle.status();
+        let look = || {
+            seen = self.handle.status();
+            std::future::ready(wanted(&seen))
+        };
+        let waited = wait_until(what, SOON, look).await;
+        assert!(waited.is_ok(), "never {what}: {seen:#?}");
+        seen
     }
 
     /// Healthy, guaranteed, nothing left to do.

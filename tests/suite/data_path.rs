@@ -2,6 +2,7 @@
 //! change, without a controller in between.
 //!
 //! Never here: the controller.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -2,7 +2,13 @@
 //!
 //! Never here: anything but the public face: the binary, its ports, its command line.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -22,10 +22,8 @@ async fn server_of(conn: &mut Conn) -> String {
 }
 
 fn code(error: &Error) -> u16 {
-    match error {
-        Error::Server(error) => error.code,
-        other => panic!("no server error: {other}"),
-    }
+    let Error::Server(error) = error else { panic!("no server error: {error}") };
+    error.code
 }
 
 /// Moves the primary by hand, with the gate closed around it as the controller does.

@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// Writes down an answer that can't be right.
-    pub(super) fn anomaly(&mut self, what: String) {
+    pub(super) fn anomaly(&mut self, what: &str) {
         self.live.anomalies.fetch_add(1, Ordering::Relaxed);
         if self.journal.anomalies.len() < KEPT_ERRORS {
             self.journal.anomalies.push(format!(

@@ -86,7 +86,7 @@ async fn write(client: &mut Client, style: Style) {
     if let Ok(row) = client.run(Kind::Read, style, text, &[writer, seq]).await {
         let seen = number(row.as_ref(), 0);
         if seen != Some(1) {
-            client.anomaly(format!("own write {seq} read back as {seen:?} rows right after its OK"));
+            client.anomaly(&format!("own write {seq} read back as {seen:?} rows right after its OK"));
         }
     }
 }
@@ -112,7 +112,7 @@ async fn read(client: &mut Client, style: Style) -> Result<(), Failed> {
     let row = client.run(Kind::Read, style, "SELECT id, balance FROM account WHERE id = ?", &[id]).await?;
     let seen = number(row.as_ref(), 0);
     if seen != Some(id) {
-        client.anomaly(format!("asked for account {id}, got {seen:?}"));
+        client.anomaly(&format!("asked for account {id}, got {seen:?}"));
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ async fn report(client: &mut Client, style: Style) -> Result<(), Failed> {
 
 fn check_total(client: &mut Client, seen: Option<i64>) {
     if seen != Some(TOTAL) {
-        client.anomaly(format!("all accounts add up to {seen:?}, not {TOTAL}"));
+        client.anomaly(&format!("all accounts add up to {seen:?}, not {TOTAL}"));
     }
 }
 
