@@ -131,7 +131,8 @@ async fn fresh_schemas(stage: &Stage) {
 
 fn install(client: &Client) {
     let Some(part) = client.part else { return };
-    let installed = Command::new(clients_folder().join("install")).arg(part).stdin(Stdio::null()).output().unwrap();
+    let installed =
+        Command::new(clients_folder().join("install")).arg(part).stdin(Stdio::null()).output().unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
 }
 
@@ -164,7 +165,8 @@ fn run_script(client: &Client, mysqld: &Mysqld, port: u16) -> BTreeMap<String, V
 
 /// `{"check": NAME, "result": [one per step]}`
 fn parse(line: &str) -> (String, Vec<String>) {
-    let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let value: serde_json::Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let name = value["check"].as_str().expect("a check has a name").to_owned();
     let steps = value["result"].as_array().expect("a check has results");
     (name, steps.iter().map(ToString::to_string).collect())
@@ -196,7 +198,8 @@ fn differences(
 /// The part of a result around the first character that differs from the other one.
 fn from_difference(result: Option<&String>, other: Option<&String>) -> String {
     let Some(result) = result else { return "nothing".into() };
-    let same = other.map_or(0, |other| result.chars().zip(other.chars()).take_while(|(one, two)| one == two).count());
+    let same = other
+        .map_or(0, |other| result.chars().zip(other.chars()).take_while(|(one, two)| one == two).count());
     result.chars().skip(same.saturating_sub(EXCERPT / 2)).take(EXCERPT).collect()
 }
 

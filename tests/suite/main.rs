@@ -2,9 +2,9 @@
 //!
 //! Never here: a sleep as synchronisation, a server that the harness did not start.
 
+mod clients;
 mod control;
 mod controller_adoption;
-mod clients;
 mod data_path;
 mod host_blocking;
 mod login;

@@ -31,7 +31,10 @@ impl Round {
         let took = milliseconds(self.window.to - self.window.from);
         let target = operation.target.as_deref().unwrap_or("?");
         if self.succeeded() {
-            return format!("switchover {number}: {target} is the primary, {} steps in {took:.0} ms", operation.steps.len());
+            return format!(
+                "switchover {number}: {target} is the primary, {} steps in {took:.0} ms",
+                operation.steps.len()
+            );
         }
         let why = operation.outcome.as_deref().unwrap_or("no reason given");
         format!("switchover {number} to {target}: {} after {took:.0} ms: {why}", operation.state)
