@@ -190,6 +190,10 @@ impl Session {
 
     /// Takes over the connection that verified the login: it has the schema already.
     fn adopt_first(&mut self, connection: crate::backend::BackendConnection) {
+        self.facts = SessionFacts::new(connection.mode);
+        if let Some(schema) = self.state.schema() {
+            self.facts.observe_schema(schema);
+        }
         let mut backend = Backend::new(connection);
         backend.in_step = self.state.version();
         let entry = self.registration.entry();

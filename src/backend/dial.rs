@@ -11,6 +11,7 @@ use sluice_protocol::auth::{ChannelSecurity, ClientStep};
 use sluice_protocol::command::build;
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
+use sluice_routing::lexer::LexMode;
 use sluice_routing::topology::{Instance, InstanceId};
 use socket2::SockRef;
 use thiserror::Error;
@@ -65,6 +66,8 @@ pub struct BackendConnection {
     pub version: Arc<str>,
     /// The name of the account that the server chose (of `CURRENT_USER()`); empty in the sandbox.
     pub account: Box<[u8]>,
+    /// How the server reads the texts of a fresh session.
+    pub mode: LexMode,
     /// `@@read_only` when the connection was opened.
     pub read_only: bool,
     /// The payload of the OK that ended the login: status flags and the server's first trackers.
@@ -243,6 +246,7 @@ impl Dialer {
             capabilities,
             version,
             account: identity.account,
+            mode: identity.mode,
             read_only: identity.read_only,
             login_ok: login_ok.into(),
             io,

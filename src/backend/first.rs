@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use sluice_protocol::command::build;
 use sluice_protocol::{Answer, AnswerLimits, AnswerReader, Capabilities, frame_payload};
+use sluice_routing::lexer::LexMode;
 use sluice_routing::variables::TRACKED;
 use uuid::Uuid;
 
@@ -35,8 +36,9 @@ pub fn tracker_statement() -> &'static [u8] {
     TRACKERS.as_bytes()
 }
 
-/// Who answers, and whether it takes writes.
-const IDENTITY: &[u8] = b"SELECT @@server_uuid, @@read_only, CURRENT_USER()";
+/// Who answers, whether it takes writes, and how it reads the texts of a fresh session.
+const IDENTITY: &[u8] =
+    b"SELECT @@server_uuid, @@read_only, CURRENT_USER(), @@sql_mode, @@character_set_client";
 
 /// What the server said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(super) struct Identity {
     pub(super) read_only: bool,
     /// Without the host; empty in the sandbox.
     pub(super) account: Box<[u8]>,
+    /// How texts are read: after `sql_mode` and `character_set_client`.
+    pub(super) mode: LexMode,
 }
 
 /// Sends the first statements and reads their answers.
@@ -76,12 +80,17 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
 }
 
 fn identity(row: &[Option<Vec<u8>>]) -> Result<Identity, DialError> {
-    let [Some(uuid), Some(read_only), Some(account)] = row else {
+    let [Some(uuid), Some(read_only), Some(account), Some(sql_mode), Some(charset)] = row else {
         return Err(DialError::Protocol("an odd row for @@server_uuid".to_owned()));
     };
     let uuid = Uuid::try_parse_ascii(uuid)
         .map_err(|error| DialError::Protocol(format!("@@server_uuid is no UUID: {error}")))?;
-    Ok(Identity { server_uuid: Some(uuid), read_only: read_only != b"0", account: name_of(account).into() })
+    Ok(Identity {
+        server_uuid: Some(uuid),
+        read_only: read_only != b"0",
+        account: name_of(account).into(),
+        mode: LexMode::default().with_sql_mode(sql_mode).with_client_charset(charset),
+    })
 }
 
 /// `name` of `name@host`; the name may itself hold an `@`.

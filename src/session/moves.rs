@@ -7,7 +7,7 @@ use sluice_routing::decide::Listener;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Duration, Instant};
 
-use super::backends::{Backend, UseAs};
+use super::backends::{Backend, NotReady, UseAs};
 use super::failure::{Cause, Failure};
 use super::{End, Session, Warming};
 use crate::backend::Target;
@@ -26,6 +26,9 @@ pub(super) async fn finished(warming: &mut Option<Warming>) {
         None => std::future::pending().await,
     }
 }
+
+/// Sessions with more prepared statements than this prepare them again one by one as they execute them.
+const MAX_PREPARED_AHEAD: usize = 64;
 
 impl Session {
     /// Looks at everything that may have changed while a command ran.
@@ -93,11 +96,27 @@ impl Session {
             && !self.backends.has(warming.target)
         {
             let mut backend = Backend::new(connection);
-            if backend.restore(&self.state, UseAs::Writer).await.is_ok() {
+            if self.bring_along(&mut backend).await.is_ok() {
                 self.backends.insert(backend);
             }
         }
         self.registration.set_warmed(warming.generation);
+    }
+
+    /// Gives a connection opened ahead all that the session would have to send after the switchover, when
+    /// everybody else sends it, too.
+    async fn bring_along(&self, backend: &mut Backend) -> Result<(), NotReady> {
+        backend.restore(&self.state, UseAs::Writer).await?;
+        if self.statements.len() <= MAX_PREPARED_AHEAD {
+            for (client_id, prepared) in self.statements.iter() {
+                match backend.prepare(client_id, &prepared.text).await {
+                    // Refused (its table is gone): the client hears of it when it executes the statement.
+                    Ok(_) | Err(NotReady::Refused(_)) => {}
+                    Err(lost) => return Err(lost),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Obeys orders that have come while no command is under way.

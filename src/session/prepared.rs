@@ -87,6 +87,16 @@ impl Statements {
         self.by_id.remove(&id)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// All statements with the client's ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Prepared)> {
+        self.by_id.iter().map(|(&id, statement)| (id, statement))
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.by_id.clear();
