@@ -1,6 +1,13 @@
 //! Sluice against real MySQL servers, one binary for all suites.
 //!
 //! Never here: a sleep as synchronisation, a server that the harness did not start.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
 
 mod clients;
 mod control;
