@@ -124,6 +124,9 @@ fn usable(instance: &InstanceView, server: &ServerView) -> Result<(), String> {
     if !server.gtid_mode.is_on() {
         return Err(format!("{} runs without gtid_mode=ON: Sluice needs GTIDs", instance.name));
     }
+    if server.channel.as_ref().is_some_and(|channel| !channel.auto_position.is_on()) {
+        return Err(format!("{} replicates without SOURCE_AUTO_POSITION=1", instance.name));
+    }
     if let Some(channel) = server.other_channels.first() {
         return Err(format!("{} has a second replication channel ({channel})", instance.name));
     }

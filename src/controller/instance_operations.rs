@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::control_session::{ControlSession, Rows, SqlError, Target};
 use super::record::EpochRow;
-use super::statements::{self, Grammar, Source};
+use super::statements::{self, First, Grammar, Source};
 use super::view::{Switch, Thread};
 
 /// Full login of a session that has to be opened first.
@@ -165,6 +165,7 @@ impl InstanceOperations {
     /// So it is refused unless the applier runs or everything received is executed.
     pub(super) async fn follow(&self, grammar: Grammar, source: &Source<'_>) -> Result<(), SqlError> {
         let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
+        let mut first = First::Yes;
         if let Some(channel) =
             channels.iter().find(|row| matches!(row.first(), Some(Some(name)) if name.is_empty()))
         {
@@ -173,8 +174,9 @@ impl InstanceOperations {
                 return Err(SqlError::Answer("the applier is stopped and has not applied what was received"));
             }
             self.stop_receiver(grammar).await?;
+            first = First::No;
         }
-        self.run(&grammar.follow(source), REPLICATION).await?;
+        self.run(&grammar.follow(source, first), REPLICATION).await?;
         self.start_receiver(grammar).await
     }
 

@@ -345,6 +345,7 @@ fn read_channels(server: &mut ServerView, rows: &Rows) {
             applier: Thread::of(text(10)),
             applier_error: error(11),
             lag_ms: text(12).parse().unwrap_or_default(),
+            auto_position: Switch::of(text(13)),
         });
     }
 }

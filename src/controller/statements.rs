@@ -57,7 +57,7 @@ pub(super) const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user
      CAST(GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, \
        (SELECT MAX(w.last_applied_transaction_original_commit_timestamp) \
           FROM performance_schema.replication_applier_status_by_worker w WHERE w.channel_name=c.channel_name), \
-       s.last_queued_transaction_original_commit_timestamp), 0)) DIV 1000 AS CHAR) \
+       s.last_queued_transaction_original_commit_timestamp), 0)) DIV 1000 AS CHAR), c.auto_position \
      FROM performance_schema.replication_connection_configuration c \
      JOIN performance_schema.replication_connection_status s ON s.channel_name=c.channel_name \
      JOIN performance_schema.replication_applier_status a ON a.channel_name=c.channel_name \
@@ -178,6 +178,15 @@ pub struct Source<'a> {
     pub tls: bool,
 }
 
+/// Whether a replica never had a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// It has none.
+    Yes,
+    /// It has one, with auto-position.
+    No,
+}
+
 /// Heartbeat of every replication connection, seconds; [`NET_TIMEOUT`] is two of them.
 pub(super) const HEARTBEAT: f64 = 2.0;
 /// Seconds without a byte after which a replica takes its source for gone.
@@ -188,20 +197,27 @@ pub(super) const ACK_TIMEOUT_MS: u64 = u32::MAX as u64;
 
 impl Grammar {
     /// Points a replica at a source. With both replication threads stopped this deletes relay logs.
-    pub(super) fn follow(self, source: &Source<'_>) -> String {
+    ///
+    /// A replica that has a source already keeps its auto-position: naming it is refused (3081) while the
+    /// applier runs.
+    pub(super) fn follow(self, source: &Source<'_>, first: First) -> String {
         let (head, word, public_key) = match self {
             Self::Source => ("CHANGE REPLICATION SOURCE TO", "SOURCE", "GET_SOURCE_PUBLIC_KEY"),
             Self::Master => ("CHANGE MASTER TO", "MASTER", "GET_MASTER_PUBLIC_KEY"),
         };
         format!(
             "{head} {word}_HOST={}, {word}_PORT={}, {word}_USER={}, {word}_PASSWORD={}, {word}_SSL={}, \
-             {public_key}=1, {word}_AUTO_POSITION=1, {word}_CONNECT_RETRY=1, {word}_RETRY_COUNT=86400, \
-             {word}_HEARTBEAT_PERIOD={HEARTBEAT}",
+             {public_key}=1, {word}_CONNECT_RETRY=1, {word}_RETRY_COUNT=86400, \
+             {word}_HEARTBEAT_PERIOD={HEARTBEAT}{}",
             quoted(source.host),
             source.port,
             quoted(source.user),
             quoted(source.password),
             u8::from(source.tls),
+            match first {
+                First::Yes => format!(", {word}_AUTO_POSITION=1"),
+                First::No => String::new(),
+            }
         )
     }
 

@@ -60,6 +60,8 @@ pub enum Step {
     Arm,
     /// The record of the coming epoch lies ready.
     Prepare,
+    /// The target has executed nearly everything, again.
+    Near,
     /// New writes wait.
     Hold,
     /// Open transactions end.
@@ -101,6 +103,7 @@ impl Step {
             Self::Warm => "warm up connections",
             Self::Arm => "attach ackers to the target",
             Self::Prepare => "prepare the new epoch",
+            Self::Near => "catch up again",
             Self::Hold => "hold",
             Self::Drain => "drain",
             Self::ReadOnly => "old primary read-only",
@@ -135,6 +138,7 @@ impl Step {
             | Self::Warm
             | Self::Arm
             | Self::Prepare
+            | Self::Near
             | Self::Hold
             | Self::Drain
             | Self::StopWaiting
@@ -229,6 +233,7 @@ impl Plan {
         }
         steps.extend([
             Step::Prepare,
+            Step::Near,
             Step::Hold,
             Step::Drain,
             Step::ReadOnly,
@@ -257,7 +262,9 @@ impl Plan {
         let (from, to) = (name(self.from), name(self.to));
         let movers = self.movers().iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
         match step {
-            Step::CatchUp => format!("{to} executes what {from} has"),
+            Step::CatchUp | Step::Near => {
+                format!("{to} executes what {from} has, writes slowed down if need be")
+            }
             Step::Take => format!("{from} -> {to}"),
             Step::Warm => format!("client sessions open a connection to {to}"),
             Step::Arm => format!("{movers} follows {to} and acknowledges for it"),

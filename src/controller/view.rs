@@ -190,6 +190,8 @@ pub struct ChannelView {
     pub applier_error: Option<String>,
     /// Received and not yet applied, milliseconds on the source's clock.
     pub lag_ms: u64,
+    /// `SOURCE_AUTO_POSITION`
+    pub auto_position: Switch,
 }
 
 /// A replication thread.

@@ -12,6 +12,7 @@
 mod clients;
 mod control;
 mod controller_adoption;
+mod controller_switchover;
 mod data_path;
 mod host_blocking;
 mod login;

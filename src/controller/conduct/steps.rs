@@ -21,6 +21,12 @@ use crate::feed::registry::Order;
 
 /// How long the target may take to come near.
 const CATCH_UP: Duration = Duration::from_secs(30);
+/// The target is near when it has executed a position within this time of its reading.
+const NEAR: Duration = Duration::from_millis(10);
+/// So long it may try without help; then writes are slowed down.
+const UNAIDED: Duration = Duration::from_secs(1);
+/// How long one pulse of slowing down holds new writes.
+const PULSE: Duration = Duration::from_millis(25);
 /// How long client sessions may take to connect to the target. Those that don't connect later.
 const WARM: Duration = Duration::from_secs(2);
 /// How long an acker may take to attach; about 1 s was measured when it comes back to a source it just left.
@@ -36,7 +42,7 @@ impl Performance<'_> {
     /// Does one step; says what it found.
     pub(super) async fn step(&mut self, step: Step) -> Result<String, Failure> {
         match step {
-            Step::CatchUp => self.catch_up().await,
+            Step::CatchUp | Step::Near => self.catch_up().await,
             Step::Take => self.take(),
             Step::Warm => self.warm().await,
             Step::Arm => self.arm().await,
@@ -74,14 +80,35 @@ impl Performance<'_> {
         self.give_up.map_or(CATCH_UP, |give_up| give_up.saturating_duration_since(Instant::now()))
     }
 
+    /// Brings the target near. Where its applier can't keep up with the load, new writes are held in short
+    /// pulses: many waits of milliseconds instead of one long one.
     async fn catch_up(&self) -> Result<String, Failure> {
         let (from, _) = self.server(self.plan.from)?;
         let (to, _) = self.server(self.plan.to)?;
-        let position = from.executed().await?;
-        if !to.wait_executed(&position, CATCH_UP).await? {
-            return Err(Failure::Unmet(format!("it did not come near within {CATCH_UP:?}")));
+        let gate = std::sync::Arc::clone(self.desk().publisher.feed().gate());
+        let began = Instant::now();
+        let mut pulses = 0;
+        loop {
+            if to.wait_executed(&from.executed().await?, NEAR).await? {
+                return Ok(match pulses {
+                    0 => "the target has what the old primary had".into(),
+                    _ => format!("writes were slowed down by {pulses} pulses of {PULSE:?}"),
+                });
+            }
+            if began.elapsed() > CATCH_UP {
+                return Err(Failure::Unmet(format!("it did not come near within {CATCH_UP:?}")));
+            }
+            let position = from.executed().await?;
+            if began.elapsed() < UNAIDED {
+                to.wait_executed(&position, UNAIDED).await?;
+                continue;
+            }
+            gate.close(Closed::Switchover);
+            let waited = to.wait_executed(&position, PULSE).await;
+            gate.open().await;
+            waited?;
+            pulses += 1;
         }
-        Ok("the target has what the old primary had".into())
     }
 
     fn take(&self) -> Result<String, Failure> {

@@ -26,11 +26,12 @@ fn literals_are_quoted() {
 fn current_grammar_is_as_measured() {
     let g = Grammar::Source;
     assert_eq!(
-        g.follow(&SOURCE),
+        g.follow(&SOURCE, First::Yes),
         "CHANGE REPLICATION SOURCE TO SOURCE_HOST='10.0.0.2', SOURCE_PORT=3306, SOURCE_USER='repl', \
-         SOURCE_PASSWORD='it''s', SOURCE_SSL=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_AUTO_POSITION=1, \
-         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=2"
+         SOURCE_PASSWORD='it''s', SOURCE_SSL=1, GET_SOURCE_PUBLIC_KEY=1, \
+         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=2, SOURCE_AUTO_POSITION=1"
     );
+    assert!(!g.follow(&SOURCE, First::No).contains("AUTO_POSITION"));
     assert_eq!(g.stop_receiver(), "STOP REPLICA IO_THREAD");
     assert_eq!(g.start_applier(), "START REPLICA SQL_THREAD");
     assert_eq!(g.reset_replica_all(), "RESET REPLICA ALL");
@@ -49,10 +50,10 @@ fn current_grammar_is_as_measured() {
 fn old_grammar_says_master_and_slave() {
     let g = Grammar::Master;
     assert_eq!(
-        g.follow(&SOURCE),
+        g.follow(&SOURCE, First::Yes),
         "CHANGE MASTER TO MASTER_HOST='10.0.0.2', MASTER_PORT=3306, MASTER_USER='repl', \
-         MASTER_PASSWORD='it''s', MASTER_SSL=1, GET_MASTER_PUBLIC_KEY=1, MASTER_AUTO_POSITION=1, \
-         MASTER_CONNECT_RETRY=1, MASTER_RETRY_COUNT=86400, MASTER_HEARTBEAT_PERIOD=2"
+         MASTER_PASSWORD='it''s', MASTER_SSL=1, GET_MASTER_PUBLIC_KEY=1, \
+         MASTER_CONNECT_RETRY=1, MASTER_RETRY_COUNT=86400, MASTER_HEARTBEAT_PERIOD=2, MASTER_AUTO_POSITION=1"
     );
     assert_eq!(g.start_receiver(), "START SLAVE IO_THREAD");
     assert_eq!(g.stop_applier(), "STOP SLAVE SQL_THREAD");
