@@ -31,14 +31,15 @@ const ACCOUNTS: [&str; 5] = [
     "GRANT SELECT ON clients.t_allowed TO clients2@'%'",
 ];
 /// What every run begins with.
-const SCHEMAS: [&str; 7] = [
+const SCHEMAS: [&str; 8] = [
     "DROP DATABASE IF EXISTS clients",
     "DROP DATABASE IF EXISTS clients_other",
     "CREATE DATABASE clients",
     "CREATE DATABASE clients_other",
     "CREATE TABLE clients.t_allowed (a INT)",
     "CREATE TABLE clients.t_not_allowed (a INT)",
-    "CREATE TABLE clients_other.t_only_here AS SELECT 7 AS a",
+    "CREATE TABLE clients_other.t_only_here (a INT)",
+    "INSERT INTO clients_other.t_only_here VALUES (7)",
 ];
 
 /// How a client program is started.
