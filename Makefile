@@ -5,12 +5,13 @@ CARGO ?= cargo
 TEST_THREADS ?= 2
 ARGS ?=
 
-.PHONY: help check test demo bench fix
+.PHONY: help check test demo soak bench fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
+	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
 	@echo 'make bench   measurements'
 	@echo 'make fix     what tools can mend by themselves'
 
@@ -38,6 +39,11 @@ demo:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
 	$(CARGO) build --release --locked -p sluice -p sluice-demo && \
 	$(CARGO) run --release --locked -p sluice-demo --bin demo -- $(ARGS)
+
+soak:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
+	$(CARGO) test --release --locked -p sluice --test suite -- --ignored --exact --nocapture \
+		sysbench::ten_switchovers_under_64_sysbench_threads
 
 bench:
 	@echo 'bench: not there yet. It will measure CPU per query and latency side by side: a direct connection,'

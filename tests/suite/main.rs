@@ -18,3 +18,4 @@ mod host_blocking;
 mod login;
 mod process;
 mod sessions;
+mod sysbench;

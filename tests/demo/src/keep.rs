@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use sluice_demo::load::{Load, LoadConfig};
 use sluice_demo::stage::{SCHEMA, Stage};
-use sluice_demo::tables;
 use tokio::time::interval;
 
 use crate::show::Show;
@@ -39,7 +38,7 @@ pub(crate) async fn until_ctrl_c(show: &Show, stage: &Stage, binary: &Path) -> R
     show.line(&format!(
         "{CLIENTS} clients keep working, so that a switchover has somebody to disturb. Ctrl-C ends it all."
     ));
-    tables::create(&app, SCHEMA).await?;
+    stage.fresh_tables().await?;
     let mut config = LoadConfig::mixed(app, CLIENTS);
     config.longest = LONGEST;
     let load = Load::start(config)?;

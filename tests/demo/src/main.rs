@@ -16,7 +16,7 @@ use clap::Parser;
 use sluice_cluster::Cluster;
 use sluice_demo::load::{Load, LoadConfig, Window};
 use sluice_demo::stage::{SCHEMA, Stage};
-use sluice_demo::{tables, verify};
+use sluice_demo::verify;
 use tokio::time::interval;
 
 use report::{Round, Selects};
@@ -106,7 +106,7 @@ async fn play(options: &Options, show: &Show) -> Result<bool, Failure> {
 
 /// The load with its switchovers; returns whether every promise was kept.
 async fn perform(options: &Options, show: &Show, stage: &Stage) -> Result<bool, Failure> {
-    tables::create(&stage.split(), SCHEMA).await?;
+    stage.fresh_tables().await?;
     let selects = Selects::read(stage).await?;
     let load = Load::start(LoadConfig::mixed(stage.split(), options.clients))?;
     show.line(&format!(

@@ -9,7 +9,8 @@ use sluice_cluster::{Accounts, Cluster, ClusterBuilder, ClusterError, SluiceProc
 
 use crate::admin::Admin;
 use crate::login::Login;
-use crate::verify::Server;
+use crate::tables;
+use crate::verify::{self, Server};
 
 /// Schema of the application's account in every cluster.
 pub const SCHEMA: &str = "app";
@@ -29,6 +30,15 @@ pub enum StageError {
     /// The servers or Sluice did not start.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The load's tables could not be made through Sluice.
+    #[error("making the tables: {0}")]
+    Tables(#[from] mysql_async::Error),
+    /// A server could not be asked whether it has them.
+    #[error(transparent)]
+    Verify(#[from] verify::VerifyError),
+    /// A server did not get them.
+    #[error("{0}")]
+    Late(String),
     /// `sluice grants` could not be run.
     #[error("{command}: {source}")]
     Run {
@@ -58,6 +68,14 @@ impl Stage {
         cluster.setup_replication(0, &accounts).await?;
         let sluice = SluiceProcess::builder(binary).accounts(&accounts).toml(toml).start(&cluster).await?;
         Ok(Self { sluice, cluster })
+    }
+
+    /// Makes the load's tables, through Sluice, and waits until every server has them: the load's first reads
+    /// may go to any of them.
+    pub async fn fresh_tables(&self) -> Result<(), StageError> {
+        tables::create(&self.split(), SCHEMA).await?;
+        let late = verify::settled(&self.servers()).await?;
+        if late.is_empty() { Ok(()) } else { Err(StageError::Late(late.join("; "))) }
     }
 
     /// The application's account through the split port.

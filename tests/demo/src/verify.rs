@@ -109,6 +109,14 @@ pub async fn same_data(servers: &[Server]) -> Result<Vec<String>, VerifyError> {
     Ok(verdict.findings)
 }
 
+/// Waits until every server has executed what any of them has; what is late is returned.
+pub async fn settled(servers: &[Server]) -> Result<Vec<String>, VerifyError> {
+    let mut verdict = Verdict::default();
+    let mut conns = connect(servers).await?;
+    catch_up(&mut conns, &mut verdict).await?;
+    Ok(verdict.findings)
+}
+
 async fn connect(servers: &[Server]) -> Result<Vec<(String, Conn)>, VerifyError> {
     let mut conns = Vec::new();
     for server in servers {
