@@ -17,6 +17,8 @@ mod execute;
 pub mod grants;
 mod instance_operations;
 mod observe;
+#[cfg(test)]
+mod pictures;
 pub mod plan;
 pub mod publish;
 pub mod record;

@@ -98,6 +98,10 @@ pub fn named(view: &ClusterView, policy: &Policy, name: &str, recorded: u64) -> 
     let server = primary.live().ok_or_else(|| format!("{name} does not answer"))?;
     usable(primary, server)?;
     distinct(view)?;
+    let unapplied = server.has().subtract(&server.executed);
+    if !unapplied.is_empty() {
+        return Err(format!("{name} has received transactions that it has not applied yet ({unapplied})"));
+    }
     for (other, seen) in view.live().filter(|(other, _)| other.id != primary.id) {
         if seen.is_writable() {
             return Err(format!(

@@ -21,6 +21,8 @@ use super::view::{Switch, Thread};
 const LOGIN: Duration = Duration::from_secs(2);
 /// Reading and setting variables.
 const QUICK: Duration = Duration::from_secs(2);
+/// On top of what a statement waits for by its own limit.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Starting, stopping and pointing receivers: 2 s was measured where the source is frozen.
 const REPLICATION: Duration = Duration::from_secs(4);
 /// `super_read_only` gives up by itself after `lock_wait_timeout` = 1 s.
@@ -141,7 +143,7 @@ impl InstanceOperations {
     /// Waits until `set` is executed; `false` when the time is over.
     pub(super) async fn wait_executed(&self, set: &str, limit: Duration) -> Result<bool, SqlError> {
         let sql = statements::wait_executed(set, limit.as_secs_f64());
-        let rows = self.rows(Via::Main, &sql, limit + QUICK).await?;
+        let rows = self.rows(Via::Main, &sql, limit + ANSWER).await?;
         Ok(text(&rows, 0, 0) == "0")
     }
 
@@ -176,6 +178,8 @@ impl InstanceOperations {
             self.stop_receiver(grammar).await?;
             first = First::No;
         }
+        // Set here, so that no restart of the receiver is needed for it later.
+        self.run(&grammar.net_timeout(), QUICK).await?;
         self.run(&grammar.follow(source, first), REPLICATION).await?;
         self.start_receiver(grammar).await
     }

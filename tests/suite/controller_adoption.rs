@@ -83,8 +83,9 @@ async fn an_old_copy_of_the_store_is_stale() {
 
     let before = fingerprint(&cluster).await;
     let control = Control::start(&cluster, copy.path());
-    let status = control.until("stale", |status| status.verdict == "stale_record").await;
-    assert!(status.evidence.contains("epoch 2 with primary db2"), "{}", status.evidence);
+    let names_it = "epoch 2 with primary db2";
+    let named = control.until("stale", |status| status.evidence.contains(names_it)).await;
+    assert_eq!(named.verdict, "stale_record");
     assert_eq!(control.primary(), None);
     assert_eq!(fingerprint(&cluster).await, before);
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use sluice::controller::api::{OperationState, OperationView, RefusalCode, Request, SwitchoverRequest};
 use sluice::feed::Feed;
+use sluice::feed::registry::{Order, register};
 use sluice_cluster::{Cluster, Login};
+use sluice_routing::decide::Listener;
 use tokio::task::JoinSet;
 
 use crate::control::{Control, cluster, config, writable};
@@ -189,6 +191,35 @@ async fn a_transaction_that_outlasts_the_drain_makes_it_give_up() {
     assert_eq!(control.settled("db1").await.epoch, 1);
     seat.leave();
     assert!(writable(cluster.node(0)).await);
+}
+
+#[tokio::test]
+async fn with_kill_leftovers_are_told_to_roll_back() {
+    let cluster = with_table(3).await;
+    let store = tempfile::tempdir().unwrap();
+    let control = Control::start(&cluster, store.path());
+    control.settled("db1").await;
+    let mut seat = control.feed.gate().seat(0);
+    seat.enter().unwrap();
+    let peer = "127.0.0.1:4711".parse().unwrap();
+    let registration = register(&control.feed, peer, Listener::Split);
+    let entry = Arc::clone(registration.entry());
+    entry.set_user("app");
+    entry.set_in_transaction(true);
+    registration.set_warmed(2);
+    let session = tokio::spawn(async move {
+        entry.ordered().await;
+        let order = entry.take_order();
+        entry.set_in_transaction(false);
+        seat.leave();
+        order
+    });
+    let request = SwitchoverRequest { drain_ms: Some(200), on_leftover: Some("kill".into()), ..to("db3") };
+    let done = control.switchover(request).await;
+    assert_eq!(done.state, OperationState::Done, "{}", show(&done));
+    assert_eq!(session.await.unwrap(), Order::RollBack);
+    drop(registration);
+    control.settled("db3").await;
 }
 
 #[tokio::test]

@@ -1,1 +1,140 @@
 #![allow(clippy::unwrap_used)]
+use super::*;
+use crate::controller::pictures::{healthy, record, row, set, spoil, spoil_channel, unadopted};
+use crate::controller::view::{SemiSyncView, Switch};
+
+fn judge(view: &ClusterView, record: Option<&Record>, trust: Trust) -> Assessment {
+    assess(view, record, trust, &Err("no reason".into()), Instant::now())
+}
+
+fn verdict(spoiled: impl FnOnce(&mut ClusterView)) -> Assessment {
+    let mut view = healthy(3);
+    spoiled(&mut view);
+    judge(&view, Some(&record(3)), Trust::Checked)
+}
+
+fn reach(view: &mut ClusterView, number: usize, reach: Reach, seconds: u64) {
+    let instance = view.instances.get_mut(number - 1).expect("no such instance");
+    instance.reach = reach;
+    instance.seen = Instant::now().checked_sub(Duration::from_secs(seconds));
+}
+
+#[test]
+fn all_is_well() {
+    let assessment = verdict(|_| {});
+    assert_eq!(assessment.verdict, Verdict::Healthy);
+    assert_eq!(assessment.primary, Some(InstanceId(0)));
+}
+
+#[test]
+fn a_primary_is_lost_only_with_evidence() {
+    for (how, seconds, expected) in [
+        (Reach::Refused(1), 0, Verdict::PrimarySuspected),
+        (Reach::Refused(2), 0, Verdict::PrimaryLost),
+        (Reach::Silent, 2, Verdict::PrimarySuspected),
+        (Reach::Silent, 3, Verdict::PrimaryLost),
+        (Reach::Broken("reset".into()), 1, Verdict::PrimarySuspected),
+        (Reach::Broken("reset".into()), 4, Verdict::PrimaryLost),
+        (Reach::Saturated, 60, Verdict::PrimarySuspected),
+        (Reach::LoginFailed("1045".into()), 60, Verdict::PrimarySuspected),
+    ] {
+        let assessment = verdict(|view| reach(view, 1, how.clone(), seconds));
+        assert_eq!(assessment.verdict, expected, "{how:?} for {seconds} s");
+    }
+}
+
+#[test]
+fn a_lost_replica_is_no_lost_primary() {
+    assert_eq!(verdict(|view| reach(view, 3, Reach::Refused(9), 60)).verdict, Verdict::Healthy);
+}
+
+#[test]
+fn witnesses_are_named() {
+    let assessment = verdict(|view| {
+        reach(view, 1, Reach::Refused(2), 1);
+        spoil_channel(view, 2, |channel| channel.receiver = super::super::view::Thread::Connecting);
+    });
+    assert!(
+        assessment.evidence.contains("db2 lost it too, db3 still receives from it"),
+        "{}",
+        assessment.evidence
+    );
+}
+
+#[test]
+fn a_lock_elsewhere_stops_everything_and_names_the_holder() {
+    let assessment = verdict(|view| {
+        spoil(view, 2, |server| {
+            server.lock = LockView::Elsewhere { connection: 77, account: "sluice@10.0.0.9:4711".into() };
+        });
+    });
+    assert_eq!(assessment.verdict, Verdict::LockHeldElsewhere);
+    assert!(assessment.evidence.contains("db2: connection 77 of sluice@10.0.0.9:4711"));
+    assert!(!assessment.verdict.writes_allowed() && !assessment.verdict.acting_allowed());
+}
+
+#[test]
+fn a_record_contradicted_by_any_server_is_stale() {
+    for newer in [row(4, 2), row(3, 2)] {
+        let assessment = verdict(|view| spoil(view, 3, |server| server.epoch_row = Some(newer)));
+        assert_eq!(assessment.verdict, Verdict::StaleRecord);
+        assert!(assessment.hint.is_some_and(|hint| hint.contains("sluice adopt --primary db2")));
+        assert!(!assessment.verdict.writes_allowed());
+    }
+    // A member that missed an epoch is only behind.
+    assert_eq!(verdict(|view| spoil(view, 3, |s| s.epoch_row = Some(row(2, 2)))).verdict, Verdict::Healthy);
+}
+
+#[test]
+fn an_empty_store_before_servers_that_know_an_epoch_is_stale() {
+    assert_eq!(judge(&healthy(3), None, Trust::Checked).verdict, Verdict::StaleRecord);
+    assert_eq!(judge(&unadopted(3), None, Trust::Checked).verdict, Verdict::Unadopted);
+    let adopting = assess(&unadopted(3), None, Trust::Checked, &Ok("adopting".into()), Instant::now());
+    assert_eq!(adopting.verdict, Verdict::Adopting);
+}
+
+#[test]
+fn a_second_writable_server_is_named() {
+    let assessment = verdict(|view| spoil(view, 3, |server| server.read_only = Switch::Off));
+    assert_eq!(assessment.verdict, Verdict::SecondWritable(InstanceId(2)));
+    assert!(assessment.verdict.writes_allowed(), "the primary stays the primary");
+}
+
+#[test]
+fn a_starved_primary_is_shown() {
+    let assessment = verdict(|view| {
+        spoil(view, 1, |server| {
+            server.semi_sync.as_mut().expect("plugins").clients = 0;
+        });
+    });
+    assert_eq!(assessment.verdict, Verdict::SemiSyncStarved);
+    let none = verdict(|view| {
+        spoil(view, 1, |server| server.semi_sync = Some(SemiSyncView::default()));
+    });
+    assert_eq!(none.verdict, Verdict::Healthy, "a primary that does not wait does not starve");
+}
+
+#[test]
+fn a_returned_primary_is_opened_only_with_its_tail() {
+    let unchecked = judge(&healthy(3), Some(&record(3)), Trust::Unchecked);
+    assert_eq!(unchecked.verdict, Verdict::PrimaryReturned(InstanceId(0)));
+    let read_only = verdict(|view| spoil(view, 1, |server| server.read_only = Switch::On));
+    assert_eq!(read_only.verdict, Verdict::PrimaryReturned(InstanceId(0)));
+    let behind = verdict(|view| {
+        spoil(view, 1, |server| server.read_only = Switch::On);
+        spoil_channel(view, 2, |channel| channel.received = (*set("1:1-12")).clone());
+        let now = Some(Instant::now());
+        view.instances.iter_mut().for_each(|instance| instance.seen = now);
+    });
+    assert_eq!(behind.verdict, Verdict::PrimaryBehind);
+    assert!(behind.evidence.contains("11-12"), "{}", behind.evidence);
+}
+
+#[test]
+fn an_unknown_primary_is_lost_only_after_all_were_looked_at() {
+    let mut view = healthy(3);
+    spoil(&mut view, 1, |server| server.uuid = super::super::pictures::uuid(9));
+    assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost);
+    view.instances.iter_mut().for_each(|instance| instance.reach = Reach::NotYet);
+    assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::Starting);
+}

@@ -33,6 +33,8 @@ const WARM: Duration = Duration::from_secs(2);
 const ATTACH: Duration = Duration::from_secs(5);
 /// Between two writes that make attached ackers acknowledge.
 const NUDGE: Duration = Duration::from_millis(50);
+/// How long the target, found near right before, may take to have everything.
+const REACH: Duration = Duration::from_secs(2);
 /// How long sessions may take to roll back when told to.
 const ROLL_BACK: Duration = Duration::from_secs(1);
 /// `super_read_only` gave up because something held it up.
@@ -284,7 +286,7 @@ impl Performance<'_> {
 
     async fn reach(&self) -> Result<String, Failure> {
         let (to, _) = self.server(self.plan.to)?;
-        let limit = self.left();
+        let limit = REACH.min(self.left());
         if !to.wait_executed(&self.position, limit).await? {
             return Err(Failure::Unmet(format!("the target lacks transactions after {limit:?}")));
         }

@@ -1,1 +1,163 @@
 #![allow(clippy::unwrap_used)]
+use super::*;
+use crate::controller::assess::{Trust, assess};
+use crate::controller::pictures::{healthy, policy, record, row, set, spoil, spoil_channel, uuid};
+use crate::controller::record::OperationRecord;
+
+const DB1: InstanceId = InstanceId(0);
+const DB2: InstanceId = InstanceId(1);
+const DB3: InstanceId = InstanceId(2);
+
+fn addresses() -> Vec<Address> {
+    (1..=3).map(|number| (format!("h{number}"), 3306)).collect()
+}
+
+fn steps_for(view: &ClusterView, record: &Record, trust: Trust) -> Vec<Step> {
+    let now = std::time::Instant::now();
+    let assessment = assess(view, Some(record), trust, &Err(String::new()), now);
+    plan(view, record, &assessment, &policy(3), &addresses())
+}
+
+fn steps(spoiled: impl FnOnce(&mut ClusterView)) -> Vec<Step> {
+    let mut view = healthy(3);
+    spoiled(&mut view);
+    steps_for(&view, &record(3), Trust::Checked)
+}
+
+fn semi_sync(view: &mut ClusterView, number: usize, change: impl FnOnce(&mut SemiSyncView)) {
+    spoil(view, number, |server| change(server.semi_sync.as_mut().unwrap()));
+}
+
+#[test]
+fn a_healthy_cluster_needs_nothing() {
+    assert_eq!(steps(|_| {}), []);
+}
+
+#[test]
+fn one_fault_one_step() {
+    let cases: [(fn(&mut ClusterView), Step); 16] = [
+        (|v| spoil(v, 2, |s| s.lock = LockView::Free), Step::TakeLock(DB2)),
+        (|v| spoil(v, 3, |s| s.read_only = Switch::Off), Step::Fence(DB3)),
+        (|v| semi_sync(v, 2, |s| s.waiting = Switch::On), Step::StopWaiting(DB2)),
+        (|v| spoil(v, 2, |s| s.channel = None), Step::Follow(DB2)),
+        (|v| spoil_channel(v, 3, |c| c.source = Some(uuid(2))), Step::Follow(DB3)),
+        (|v| spoil_channel(v, 3, |c| c.receiver = Thread::Stopped), Step::StartReceiver(DB3)),
+        (|v| spoil_channel(v, 3, |c| c.applier = Thread::Stopped), Step::StartApplier(DB3)),
+        (|v| spoil_channel(v, 3, |c| c.heartbeat = 30.0), Step::Tune(DB3)),
+        (|v| spoil(v, 3, |s| s.net_timeout = 60), Step::Tune(DB3)),
+        (|v| semi_sync(v, 2, |s| s.acking = Switch::Off), Step::StartAcking(DB2)),
+        (|v| semi_sync(v, 2, |s| s.acking_now = Switch::Off), Step::StartAcking(DB2)),
+        (|v| semi_sync(v, 1, |s| s.waiting = Switch::Off), Step::StartWaiting(DB1)),
+        (|v| semi_sync(v, 1, |s| s.strict = Switch::Off), Step::StartWaiting(DB1)),
+        (|v| semi_sync(v, 1, |s| s.timeout_ms = 10_000), Step::StartWaiting(DB1)),
+        (|v| spoil(v, 1, |s| s.epoch_row = None), Step::Barrier(DB1)),
+        (|v| spoil(v, 1, |s| s.epoch_row = Some(row(2, 2))), Step::Barrier(DB1)),
+    ];
+    for (spoiled, step) in cases {
+        assert_eq!(steps(spoiled).first(), Some(&step));
+    }
+}
+
+#[test]
+fn a_primary_forgets_its_source_only_with_everything_applied() {
+    let with_source = |received: &'static str| {
+        steps(move |view| {
+            let channel = view.instances.get(1).and_then(|i| i.server.as_ref()?.channel.clone()).unwrap();
+            spoil(view, 1, |server| server.channel = Some(channel));
+            spoil_channel(view, 1, |channel| channel.received = (*set(received)).clone());
+        })
+    };
+    assert_eq!(with_source("1:1-10"), [Step::ForgetSource(DB1)]);
+    assert_eq!(with_source("1:1-11"), []);
+}
+
+#[test]
+fn what_a_human_has_to_decide_is_left_alone() {
+    let errant = |v: &mut ClusterView| {
+        spoil(v, 2, |s| s.executed_before = set("1:1-10,2:1"));
+        spoil_channel(v, 2, |c| c.source = Some(uuid(3)));
+    };
+    assert!(!steps(errant).iter().any(|step| matches!(step, Step::Follow(_))));
+    let broken = |v: &mut ClusterView| {
+        spoil_channel(v, 2, |c| {
+            c.applier = Thread::Stopped;
+            c.applier_error = Some("1062 duplicate".into());
+        });
+    };
+    assert_eq!(steps(broken), []);
+}
+
+#[test]
+fn nothing_is_mended_while_the_primary_is_in_doubt() {
+    let mut view = healthy(3);
+    spoil_channel(&mut view, 3, |channel| channel.receiver = Thread::Stopped);
+    view.instances.get_mut(0).unwrap().reach = super::super::view::Reach::Refused(3);
+    assert_eq!(steps_for(&view, &record(3), Trust::Checked), []);
+    // But a second writable server is fenced even then, if the lock there is ours.
+    spoil(&mut view, 2, |server| server.read_only = Switch::Off);
+    assert_eq!(steps_for(&view, &record(3), Trust::Checked), [Step::Fence(DB2)]);
+    spoil(&mut view, 2, |server| server.lock = LockView::Free);
+    assert_eq!(steps_for(&view, &record(3), Trust::Checked), []);
+}
+
+#[test]
+fn a_stale_record_does_nothing_at_all() {
+    let spoiled = |v: &mut ClusterView| {
+        spoil(v, 2, |s| s.epoch_row = Some(row(9, 2)));
+        spoil(v, 3, |s| s.read_only = Switch::Off);
+    };
+    assert_eq!(steps(spoiled), []);
+}
+
+#[test]
+fn a_returned_primary_is_resumed_after_the_rest_is_in_place() {
+    assert_eq!(steps_for(&healthy(3), &record(3), Trust::Unchecked), [Step::Resume(DB1)]);
+    let mut view = healthy(3);
+    semi_sync(&mut view, 1, |semi_sync| semi_sync.waiting = Switch::Off);
+    assert_eq!(steps_for(&view, &record(3), Trust::Unchecked), [Step::StartWaiting(DB1), Step::Resume(DB1)]);
+}
+
+#[test]
+fn ackers_come_and_go_with_the_record() {
+    let mut one = record(3);
+    one.ackers = vec![uuid(2)];
+    assert_eq!(steps_for(&healthy(3), &one, Trust::Checked), [Step::AddAcker(uuid(3))]);
+    let mut view = healthy(3);
+    spoil_channel(&mut view, 3, |channel| channel.receiver = Thread::Connecting);
+    assert_eq!(
+        steps_for(&view, &one, Trust::Checked),
+        [Step::StopAcking(DB3)],
+        "not while it does not receive"
+    );
+}
+
+#[test]
+fn the_guarantee_needs_an_attached_acker() {
+    let mut unproved = record(3);
+    unproved.guarantee = Guarantee::None;
+    assert_eq!(steps_for(&healthy(3), &unproved, Trust::Checked), [Step::Barrier(DB1)]);
+    let mut view = healthy(3);
+    semi_sync(&mut view, 1, |semi_sync| semi_sync.clients = 0);
+    assert_eq!(steps_for(&view, &unproved, Trust::Checked), []);
+}
+
+#[test]
+fn an_operation_left_behind_is_undone_before_and_finished_after_the_epoch_change() {
+    let mut left = record(3);
+    left.ackers = vec![uuid(2)];
+    left.operation = Some(OperationRecord {
+        id: "x".into(),
+        who: "me".into(),
+        from: uuid(1),
+        to: uuid(2),
+        phase: Phase::Preparing,
+        ackers_before: vec![uuid(2), uuid(3)],
+    });
+    assert_eq!(steps_for(&healthy(3), &left, Trust::Checked), [Step::CloseOperation]);
+    assert_eq!(close_operation(&left).ackers, [uuid(2), uuid(3)]);
+    if let Some(operation) = &mut left.operation {
+        operation.phase = Phase::Promoted;
+    }
+    let closed = close_operation(&left);
+    assert_eq!((closed.ackers, closed.operation), (vec![uuid(2)], None));
+}
