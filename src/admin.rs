@@ -21,10 +21,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use sluice_routing::topology::InstanceId;
 use tokio::sync::watch;
 
 use crate::config::Secret;
-use crate::controller::api::ControllerHandle;
+use crate::controller::api::{ControllerHandle, Status};
 use crate::feed::Feed;
 use crate::lifecycle::Lifecycle;
 
@@ -33,6 +34,9 @@ pub use sessions::{PinView, SessionView};
 
 /// Whether all workers turn over: asked at each `GET /live`.
 pub type Liveness = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Backend connections of this process to an instance.
+pub type Connections = Arc<dyn Fn(InstanceId) -> usize + Send + Sync>;
 
 /// What the API shows and whom it asks.
 #[derive(Clone)]
@@ -45,12 +49,26 @@ pub struct AdminState {
     pub phase: watch::Receiver<Lifecycle>,
     /// Whether the workers turn over.
     pub live: Liveness,
+    /// Counts the backend connections; what the controller publishes knows nothing of them.
+    pub connections: Connections,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// The history of operations: a file of JSON lines in the store.
     pub history: PathBuf,
     /// The token that every request has to carry, probes of `/live` and `/ready` excepted.
     pub token: Option<Secret>,
+}
+
+impl AdminState {
+    /// The published status, with what only this process knows filled in.
+    fn status(&self) -> Status {
+        let mut status = (*self.controller.status()).clone();
+        // Both lists are in the order of the configuration.
+        for (instance, id) in status.instances.iter_mut().zip(0..) {
+            instance.connections = u64::try_from((self.connections)(InstanceId(id))).unwrap_or(u64::MAX);
+        }
+        status
+    }
 }
 
 /// What a listener of the API offers.

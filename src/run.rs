@@ -79,6 +79,7 @@ struct Control {
     metrics: PrometheusHandle,
     phases: Arc<Phases>,
     pulse: Arc<workers::Pulse>,
+    dialer: Arc<Dialer>,
 }
 
 fn start(config: Config) -> Result<(), StartError> {
@@ -88,11 +89,12 @@ fn start(config: Config) -> Result<(), StartError> {
     let (publisher, feed) = feed::channel(config.listen.workers, first_topology(&config));
     // Until the controller knows the primary, writes wait.
     feed.gate().close(Closed::NoPrimary);
-    let context = session_context(&config, &feed)?;
+    let dialer = Arc::new(Dialer::new(&config)?);
+    let context = session_context(&config, &feed, Arc::clone(&dialer))?;
     let phases = Arc::new(Phases::default());
     let workers = workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
     let pulse = workers.pulse();
-    let control = Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse };
+    let control = Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse, dialer };
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
@@ -117,8 +119,11 @@ fn first_topology(config: &Config) -> Topology {
     Topology::unknown(instances)
 }
 
-fn session_context(config: &Config, feed: &Arc<Feed>) -> Result<Arc<SessionContext>, StartError> {
-    let dialer = Arc::new(Dialer::new(config)?);
+fn session_context(
+    config: &Config,
+    feed: &Arc<Feed>,
+    dialer: Arc<Dialer>,
+) -> Result<Arc<SessionContext>, StartError> {
     let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
@@ -129,7 +134,7 @@ impl Control {
     /// Runs controller and admin API until the process is asked to end, then walks it down: not ready, then
     /// draining; the controller goes on until the sessions are gone, since they may still wait for it.
     async fn run(self) -> Result<(), StartError> {
-        let Self { config, publisher, metrics, phases, pulse } = self;
+        let Self { config, publisher, metrics, phases, pulse, dialer } = self;
         let feed = Arc::clone(publisher.feed());
         let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
         let (controller, seat) = api::channel(initial);
@@ -138,6 +143,7 @@ impl Control {
             feed: Arc::clone(&feed),
             phase: phases.watch(),
             live: Arc::new(move || pulse.is_alive()),
+            connections: Arc::new(move |instance| dialer.connections(instance)),
             metrics: metrics.clone(),
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),

@@ -13,13 +13,14 @@ pub(super) fn describe() {
     describe_gauge!("sluice_gate_held", "Statements waiting at the gate.");
     describe_gauge!("sluice_instance_reachable", "1 if the last observation of the instance succeeded.");
     describe_gauge!("sluice_instance_lag_seconds", "Replication lag of the instance; NaN while unknown.");
+    describe_gauge!("sluice_backend_connections", "Connections of this process to the instance.");
     describe_gauge!("sluice_alarms", "Things somebody should know.");
 }
 
 /// Sets all gauges from what is published now.
 #[allow(clippy::cast_precision_loss, reason = "gauges are floating-point; no count here comes near 2^52")]
 pub(super) fn refresh(state: &AdminState) {
-    let status = state.controller.status();
+    let status = state.status();
     let gate = state.feed.gate();
     let known = state.feed.topology().primary.is_some() && gate.closed() != Some(Closed::NoPrimary);
     gauge!("sluice_epoch").set(status.epoch as f64);
@@ -32,5 +33,6 @@ pub(super) fn refresh(state: &AdminState) {
         let lag = instance.lag_ms.map_or(f64::NAN, |lag| lag as f64 / 1000.0);
         gauge!("sluice_instance_reachable", &labels).set(f64::from(u8::from(instance.reachable)));
         gauge!("sluice_instance_lag_seconds", &labels).set(lag);
+        gauge!("sluice_backend_connections", &labels).set(instance.connections as f64);
     }
 }

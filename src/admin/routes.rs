@@ -73,11 +73,11 @@ async fn bounded(request: Request, next: Next) -> Response {
 }
 
 async fn status(State(state): State<AdminState>) -> Json<Status> {
-    Json((*state.controller.status()).clone())
+    Json(state.status())
 }
 
 async fn instances(State(state): State<AdminState>) -> Json<Vec<InstanceStatus>> {
-    Json(state.controller.status().instances.clone())
+    Json(state.status().instances)
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {

@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::controller::api::{
-    self, ControllerSeat, OperationState, OperationView, Refusal, RefusalCode, Request, Status, StepView,
+    self, ControllerSeat, InstanceStatus, OperationState, OperationView, Refusal, RefusalCode, Request,
+    Status, StepView,
 };
 use crate::feed::gate::Closed;
 use crate::feed::{Publisher, registry};
@@ -41,13 +42,17 @@ async fn stage(face: Face, token: Option<&str>) -> Stage {
         .map(|id| Instance::unchecked(InstanceId(id), format!("db{id}"), format!("10.0.0.{id}:3306")))
         .collect();
     let (publisher, feed) = crate::feed::channel(1, Topology::unknown(instances));
-    let (controller, seat) = api::channel(Status { cluster: "shop".into(), epoch: 3, ..Status::default() });
+    let first = InstanceStatus { name: "db0".into(), ..InstanceStatus::default() };
+    let instances = vec![first];
+    let status = Status { cluster: "shop".into(), epoch: 3, instances, ..Status::default() };
+    let (controller, seat) = api::channel(status);
     let store = tempfile::tempdir().unwrap();
     let state = AdminState {
         controller,
         feed,
         phase: phases.watch(),
         live: Arc::new(|| true),
+        connections: Arc::new(|id| usize::from(id.0) + 7),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         history: store.path().join("history.jsonl"),
         token: token.map(|token| Secret(Zeroizing::new(token.to_owned()))),
@@ -145,7 +150,7 @@ async fn status_sessions_and_history_are_shown() {
     let stage = stage(Face::Operations, None).await;
     let at = stage.address;
     assert_eq!(get(at, "/status").await.1["cluster"], "shop");
-    assert_eq!(get(at, "/instances").await, (200, json!([])));
+    assert_eq!(get(at, "/instances").await.1[0]["connections"], 7);
     assert_eq!(get(at, "/metrics").await.0, 200);
     assert_eq!(get(at, "/history").await, (200, json!([])));
     std::fs::write(stage.store.path().join("history.jsonl"), "{\"n\":1}\n{\"n\":2}\n").unwrap();

@@ -169,21 +169,29 @@ const MAX_PACKET: u32 = 1 << 30;
 #[derive(Debug)]
 struct Endpoint {
     address: Arc<str>,
+    limit: usize,
     permits: Arc<Semaphore>,
 }
 
 impl Dialer {
     /// A dialer for the instances of `config`. Reads `[tls.instance] ca`; blocking, call it at start.
     pub fn new(config: &Config) -> Result<Self, CaError> {
-        let permits = config.sessions.max_backend.min(Semaphore::MAX_PERMITS);
+        let limit = config.sessions.max_backend.min(Semaphore::MAX_PERMITS);
         let endpoint = |address: &Arc<str>| Endpoint {
             address: Arc::clone(address),
-            permits: Arc::new(Semaphore::new(permits)),
+            limit,
+            permits: Arc::new(Semaphore::new(limit)),
         };
         Ok(Self {
             endpoints: config.instances.iter().map(|instance| endpoint(&instance.address)).collect(),
             tls: Tls::new(&config.tls_instance)?,
         })
+    }
+
+    /// Connections to an instance that are open or being opened.
+    pub fn connections(&self, instance: InstanceId) -> usize {
+        let endpoint = self.endpoints.get(instance.index());
+        endpoint.map_or(0, |endpoint| endpoint.limit.saturating_sub(endpoint.permits.available_permits()))
     }
 
     /// Opens a connection to `target` as `login`. Everything, from waiting for a permit to the answer of the

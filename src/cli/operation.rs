@@ -52,20 +52,30 @@ impl Shown {
     }
 }
 
+/// The result of a step in a dry run.
+const WOULD_BE_DONE: &str = "would be done";
+
 fn headline(operation: &OperationView) -> String {
-    let target = operation.target.as_deref().map(|target| format!(" to {target}")).unwrap_or_default();
+    let to = if operation.kind.starts_with("switchover") { "to " } else { "" };
+    let target = operation.target.as_deref().map(|target| format!(" {to}{target}")).unwrap_or_default();
     let who = if operation.who.is_empty() { String::new() } else { format!(", asked by {}", operation.who) };
     format!("{}{target} ({}), began {}{who}\n", operation.kind, operation.id, operation.began)
 }
 
 fn step_line(step: &StepView) -> String {
+    // A dry run's step has no times of its own.
+    let planned = step.result.as_deref() == Some(WOULD_BE_DONE);
     let took = step.took_us.map_or_else(|| "...".to_owned(), micros);
-    let mut line = format!("{:>10}  {:>9}  {}", format!("+{}", micros(step.at_us)), took, step.name);
+    let mut line = if planned {
+        format!("{:>21}  {}", "would", step.name)
+    } else {
+        format!("{:>10}  {:>9}  {}", format!("+{}", micros(step.at_us)), took, step.name)
+    };
     if !step.detail.is_empty() {
         let _ = write!(line, ": {}", step.detail);
     }
     match step.result.as_deref() {
-        None | Some("ok") => {}
+        None | Some("ok" | WOULD_BE_DONE) => {}
         Some(result) => {
             let _ = write!(line, " -> {result}");
         }
@@ -135,6 +145,14 @@ switchover to db2 (7-1), began 2026-01-01T00:00:00Z, asked by ann from 127.0.0.1
         assert_eq!(shown.news(&operation), "   +7.1 ms     2.0 ms  promote -> failed: refused\n");
         let ending = ending(&operation);
         assert_eq!(ending, "done: db2 is the primary in epoch 8\nclients' writes were stalled for 9.2 ms\n");
+    }
+
+    #[test]
+    fn a_dry_run_shows_no_times() {
+        let mut operation = invented::switchover();
+        operation.steps.iter_mut().for_each(|step| step.result = Some(WOULD_BE_DONE.into()));
+        let text = render(&operation);
+        assert!(text.contains("\n                would  preflight: nothing blocks\n"), "{text}");
     }
 
     #[test]

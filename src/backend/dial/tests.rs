@@ -30,7 +30,7 @@ async fn dial(words: &[u8], mode: InstanceTlsMode) -> DialError {
 async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
     let permits = Arc::new(Semaphore::new(1));
     let tls = Tls::new(&InstanceTls { mode, ca: None }).unwrap();
-    let dialer = Dialer { endpoints: vec![Endpoint { address: address.into(), permits }], tls };
+    let dialer = Dialer { endpoints: vec![Endpoint { address: address.into(), limit: 1, permits }], tls };
     let login = BackendLogin {
         user: (*b"app").into(),
         secret: Some(Secret::new(Password::new(b"x".to_vec()))),
@@ -42,7 +42,7 @@ async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
     let target = Target { instance: InstanceId(0), expected_uuid: None };
     let deadline = Instant::now() + Duration::from_millis(300);
     let error = dialer.connect(target, &login, deadline).await.unwrap_err();
-    assert_eq!(dialer.endpoints.first().unwrap().permits.available_permits(), 1);
+    assert_eq!(dialer.connections(InstanceId(0)), 0);
     error
 }
 
