@@ -9,7 +9,7 @@ mod changes;
 mod filter;
 
 pub use self::changes::{SessionChanges, TransactionState, VariableChange};
-pub use self::filter::{TrackerFilter, VariableFilter};
+pub use self::filter::{TrackerFilter, TransactionStates, VariableFilter};
 
 use crate::{Malformed, Reader};
 

@@ -19,11 +19,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::prepared::ServerIds;
 use super::state::{Restore, SessionState};
-use crate::backend::{BackendConnection, DialError, Idle};
+use crate::backend::{BackendConnection, DialError, Idle, tracker_statement};
 
 /// Longest wait for the answer to one of our own commands on a session's connection. They do next to nothing
 /// on the server; longer means that it is stuck.
 const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+/// What [`CHARSET_AFTER_RESET`] asks for, in its order.
+const CHARSET_VARIABLES: [&str; 4] =
+    ["character_set_client", "character_set_connection", "character_set_results", "collation_connection"];
+const CHARSET_AFTER_RESET: &[u8] = b"SELECT @@character_set_client, @@character_set_connection, \
+    @@character_set_results, @@collation_connection";
+
 /// A backend connection with what it is in step with.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -105,6 +111,30 @@ impl Backend {
         frame_payload(&mut bytes, &mut 0, payload);
         self.send(&bytes).await?;
         self.own_answer().await
+    }
+
+    /// Resets the connection and switches the trackers on again. Returns the character set variables as they
+    /// are afterwards.
+    pub(crate) async fn reset(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>, NotReady> {
+        let refused = |answer| match answer {
+            Answer::Ok(_) | Answer::Rows { .. } => Ok(()),
+            Answer::Error(error) => Err(NotReady::Refused(error)),
+        };
+        refused(self.command(&build::reset_connection()).await?)?;
+        refused(self.query(tracker_statement()).await?)?;
+        self.ids = ServerIds::default();
+        self.insert_id = 0;
+        match self.query(CHARSET_AFTER_RESET).await? {
+            Answer::Rows { rows, .. } => {
+                let row = rows.into_iter().next().unwrap_or_default();
+                Ok(CHARSET_VARIABLES
+                    .into_iter()
+                    .zip(row.into_iter().map(Option::unwrap_or_default))
+                    .collect())
+            }
+            Answer::Error(error) => Err(NotReady::Refused(error)),
+            Answer::Ok(_) => Err(NotReady::Lost),
+        }
     }
 
     /// The status flags of the session on this connection now.

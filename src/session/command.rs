@@ -269,8 +269,13 @@ impl Session {
         Ok(())
     }
 
-    /// PING needs no server: it asks whether the session is alive, and it is.
+    /// PING asks whether the session is alive. The server of the last statement is asked, since a PING also
+    /// sets its ROW_COUNT(); without one the session is alive all the same.
     async fn ping(&mut self) -> Result<(), End> {
+        if let Some(backend) = self.last.and_then(|last| self.backends.living(last)) {
+            // A connection that does not answer is found dead at its next use.
+            let _ = backend.status().await;
+        }
         self.answer_ok().await
     }
 

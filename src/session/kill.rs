@@ -112,11 +112,29 @@ impl Session {
         backend.query(text).await
     }
 
-    /// COM_RESET_CONNECTION: the connections to instances are given up, which frees whatever they held; new
-    /// ones are opened when they are needed.
+    /// COM_RESET_CONNECTION: every connection is reset; one that can't be is dropped, which frees the same.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
-        self.backends.end(|_| true);
+        let mut broken = Vec::new();
+        let mut charset = None;
+        for backend in self.backends.iter_mut() {
+            match backend.reset().await {
+                Ok(after) => charset = Some(after),
+                Err(_) => broken.push(backend.connection.instance),
+            }
+        }
+        self.backends.end(|instance| broken.contains(&instance));
         self.state.reset();
+        // The charset is now the server's, not the login's (bug 85185); connections opened later have to be
+        // told.
+        for (name, value) in charset.into_iter().flatten() {
+            // A state that was just reset is not full.
+            let _ = self.state.set_variable(name, &value);
+        }
+        let version = self.state.version();
+        for backend in self.backends.iter_mut() {
+            // A reset keeps the schema, and that is all there is.
+            backend.in_step = version;
+        }
         self.forget_session();
         self.answer_ok().await
     }

@@ -34,6 +34,25 @@ impl VariableFilter {
     }
 }
 
+/// Which transaction states a client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStates {
+    /// Those of an explicit transaction's first and last moment: what a server tells under
+    /// `session_track_transaction_info = OFF`, the default (seen on 9.7.4).
+    AtBoundaries,
+    /// Every one.
+    All,
+}
+
+impl TransactionStates {
+    fn passes(self, letters: &[u8]) -> bool {
+        match self {
+            Self::AtBoundaries => matches!(letters, b"T_______" | b"________"),
+            Self::All => true,
+        }
+    }
+}
+
 /// The trackers that the client itself asked for. What this project switched on for itself on a backend connection
 /// stops here. Applies only to clients with `SESSION_TRACK`; others are told nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +60,7 @@ pub struct TrackerFilter {
     /// One bit per kind, by its number.
     kinds: u8,
     variables: VariableFilter,
+    transactions: TransactionStates,
 }
 
 impl TrackerFilter {
@@ -57,25 +77,30 @@ impl TrackerFilter {
     /// Kind number of the transaction state.
     pub const TRANSACTION_STATE: u8 = 5;
 
-    /// What a server with default settings tells: schema and five variables.
+    /// What a server with default settings tells: schema, five variables, and when a transaction begins or ends.
     #[must_use]
     pub const fn server_defaults() -> Self {
         Self {
-            kinds: 1 << Self::SYSTEM_VARIABLE | 1 << Self::SCHEMA,
+            kinds: 1 << Self::SYSTEM_VARIABLE | 1 << Self::SCHEMA | 1 << Self::TRANSACTION_STATE,
             variables: VariableFilter::ServerDefaults,
+            transactions: TransactionStates::AtBoundaries,
         }
     }
 
     /// Everything passes, also kinds not known here.
     #[must_use]
     pub const fn everything() -> Self {
-        Self { kinds: u8::MAX, variables: VariableFilter::All }
+        Self { kinds: u8::MAX, variables: VariableFilter::All, transactions: TransactionStates::All }
     }
 
     /// Nothing passes.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { kinds: 0, variables: VariableFilter::ServerDefaults }
+        Self {
+            kinds: 0,
+            variables: VariableFilter::ServerDefaults,
+            transactions: TransactionStates::AtBoundaries,
+        }
     }
 
     /// The same, with this kind passing.
@@ -102,16 +127,16 @@ impl TrackerFilter {
     /// Whether the client is to see this change.
     #[must_use]
     pub fn passes(&self, tracker: &Tracker<'_>) -> bool {
-        let variable_passes = match tracker {
+        let value_passes = match tracker {
             Tracker::SystemVariable { name, .. } => self.variables.passes(name),
+            Tracker::TransactionState(letters) => self.transactions.passes(letters),
             Tracker::Schema(_)
             | Tracker::StateChange(_)
             | Tracker::Gtids(_)
             | Tracker::TransactionCharacteristics(_)
-            | Tracker::TransactionState(_)
             | Tracker::Unknown { .. } => true,
         };
-        variable_passes && self.kinds & Self::bit(tracker.kind()) != 0
+        value_passes && self.kinds & Self::bit(tracker.kind()) != 0
     }
 
     /// Kinds from 7 on share the last bit, which only [`Self::everything`] sets unasked.
