@@ -206,8 +206,8 @@ impl Session {
     }
 
     /// What the client is to see of the servers' trackers.
-    fn tracker_filter() -> TrackerFilter {
-        TrackerFilter::server_defaults()
+    fn tracker_filter(&self) -> TrackerFilter {
+        TrackerFilter::server_defaults(self.status)
     }
 
     /// The loop over the client's commands.

@@ -154,7 +154,7 @@ impl Backend {
         let mut relay = ResponseRelay::new(
             expect,
             Capabilities::DEPRECATE_EOF,
-            TrackerFilter::server_defaults(),
+            TrackerFilter::nothing(),
             StatusFlags::empty(),
         );
         let mut result = Err(NotReady::Lost);

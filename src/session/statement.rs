@@ -130,7 +130,7 @@ impl Session {
         let frames = self.frames_for(instance, job).await?;
         let hold_back = self.hold_back(instance, job.statement);
         let in_transaction = self.facts.in_transaction();
-        let capabilities = self.client_capabilities();
+        let (capabilities, filter) = (self.client_capabilities(), self.tracker_filter());
         let entry = std::sync::Arc::clone(self.registration.entry());
         let context = std::sync::Arc::clone(&self.context);
         let mut interrupt = if in_transaction && !job.statement.effects.has(Effect::MayCommit) {
@@ -152,7 +152,7 @@ impl Session {
         if write_out(&mut backend.connection.io, bytes).await.is_err() {
             return Err(self.after_cut(instance, job, &Cut::Server(Delivered::Nothing)));
         }
-        let mut relay = ResponseRelay::new(job.expect, capabilities, Self::tracker_filter(), self.status);
+        let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
         let mut told = Told::default();
         let server = &mut backend.connection.io;
         let relayed =

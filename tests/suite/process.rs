@@ -81,7 +81,7 @@ pub(crate) async fn settled(sluice: &SluiceProcess) {
         let Ok(response) = sluice.get("/status").await else { return false };
         let status: serde_json::Value = serde_json::from_str(&response.body).unwrap_or_default();
         let instances = status["instances"].as_array().cloned().unwrap_or_default();
-        !instances.is_empty()
+        status["guarantee"].as_str().is_some_and(|guarantee| !guarantee.starts_with("none"))
             && instances.iter().all(|instance| {
                 instance["role"] == "primary" || (instance["reads"] == "serving" && instance["acker"] == true)
             })

@@ -34,8 +34,7 @@ fn relay(selector: u8, stream: &[u8], piece: usize) -> Result<Relayed, ResponseE
     if selector & 16 != 0 {
         client |= Capabilities::SESSION_TRACK;
     }
-    let filter =
-        if selector & 32 == 0 { TrackerFilter::server_defaults() } else { TrackerFilter::everything() };
+    let filter = if selector & 32 == 0 { TrackerFilter::default() } else { TrackerFilter::everything() };
     let mut relay = ResponseRelay::new(expect, client, filter, StatusFlags::AUTOCOMMIT);
     let (mut out, mut buffer, mut pieces) = (Relayed::default(), Vec::new(), stream.chunks(piece.max(1)));
     // A step consumes input, adds an EOF behind a packet, asks for a file or ends.

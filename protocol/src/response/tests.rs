@@ -27,7 +27,7 @@ const BASE: Capabilities = Capabilities::PROTOCOL_41
 const KINDS: [Capabilities; 4] = [TRACK_EOFLESS, EOFLESS, TRACK, BASE];
 
 fn relay(expect: Expect, client: Capabilities) -> ResponseRelay {
-    ResponseRelay::new(expect, client, TrackerFilter::server_defaults(), StatusFlags::AUTOCOMMIT)
+    ResponseRelay::new(expect, client, TrackerFilter::default(), StatusFlags::AUTOCOMMIT)
 }
 
 /// Everything a relay gave out.
@@ -71,7 +71,7 @@ fn relayed(expect: Expect, client: Capabilities, stream: &[u8]) -> Relayed {
 }
 
 fn relayed_with(expect: Expect, client: Capabilities, status: StatusFlags, stream: &[u8]) -> Relayed {
-    let relay = || ResponseRelay::new(expect, client, TrackerFilter::server_defaults(), status);
+    let relay = || ResponseRelay::new(expect, client, TrackerFilter::server_defaults(status), status);
     let whole = run(relay(), [stream]).unwrap();
     assert!(whole.left.is_empty(), "ended too early");
     let single = run(relay(), stream.chunks(1)).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Tracker;
+use crate::StatusFlags;
 
 /// Variables that `session_track_system_variables` names by default.
 const DEFAULT_VARIABLES: [&[u8]; 5] = [
@@ -37,9 +38,11 @@ impl VariableFilter {
 /// Which transaction states a client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionStates {
-    /// Those of an explicit transaction's first and last moment: what a server tells under
+    /// That an explicit transaction began: outside of a transaction a server tells no more under
     /// `session_track_transaction_info = OFF`, the default (seen on 9.7.4).
-    AtBoundaries,
+    Beginnings,
+    /// Also that it ended: what a server tells by default within one.
+    Boundaries,
     /// Every one.
     All,
 }
@@ -47,7 +50,8 @@ pub enum TransactionStates {
 impl TransactionStates {
     fn passes(self, letters: &[u8]) -> bool {
         match self {
-            Self::AtBoundaries => matches!(letters, b"T_______" | b"________"),
+            Self::Beginnings => letters == b"T_______",
+            Self::Boundaries => matches!(letters, b"T_______" | b"________"),
             Self::All => true,
         }
     }
@@ -77,13 +81,15 @@ impl TrackerFilter {
     /// Kind number of the transaction state.
     pub const TRANSACTION_STATE: u8 = 5;
 
-    /// What a server with default settings tells: schema, five variables, and when a transaction begins or ends.
+    /// What a server with default settings tells a session in this state: schema, five variables, and when an
+    /// explicit transaction begins or ends.
     #[must_use]
-    pub const fn server_defaults() -> Self {
+    pub const fn server_defaults(status: StatusFlags) -> Self {
+        let within = status.contains(StatusFlags::IN_TRANS);
         Self {
             kinds: 1 << Self::SYSTEM_VARIABLE | 1 << Self::SCHEMA | 1 << Self::TRANSACTION_STATE,
             variables: VariableFilter::ServerDefaults,
-            transactions: TransactionStates::AtBoundaries,
+            transactions: if within { TransactionStates::Boundaries } else { TransactionStates::Beginnings },
         }
     }
 
@@ -99,7 +105,7 @@ impl TrackerFilter {
         Self {
             kinds: 0,
             variables: VariableFilter::ServerDefaults,
-            transactions: TransactionStates::AtBoundaries,
+            transactions: TransactionStates::Beginnings,
         }
     }
 
@@ -147,6 +153,6 @@ impl TrackerFilter {
 
 impl Default for TrackerFilter {
     fn default() -> Self {
-        Self::server_defaults()
+        Self::server_defaults(StatusFlags::AUTOCOMMIT)
     }
 }

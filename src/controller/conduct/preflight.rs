@@ -11,6 +11,7 @@ use super::{Conductor, DryRun};
 use crate::config::OnLeftover;
 use crate::controller::assess::Verdict;
 use crate::controller::elect;
+use crate::controller::record::Guarantee;
 use crate::controller::switchover::{self, Plan};
 use crate::feed::registry::Entry;
 
@@ -33,6 +34,13 @@ impl Conductor {
         let assessment = self.desk.assessment();
         if assessment.verdict != Verdict::Healthy {
             return Err(format!("{}: {}", assessment.verdict.as_str(), assessment.evidence));
+        }
+        if record.waits() && record.guarantee == Guarantee::None {
+            return Err(
+                "no acknowledged write of this epoch yet: the controller is still setting the cluster up, \
+                        ask again in a few seconds"
+                    .into(),
+            );
         }
         if record.operation.is_some() {
             return Err("a former operation is still being closed".into());

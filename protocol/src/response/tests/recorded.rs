@@ -26,12 +26,9 @@ fn expectation(name: &str, for_client: &[u8]) -> Expect {
 
 /// Where this project knowingly tells something else than the server would.
 fn differs(name: &str, expect: Expect, client: Capabilities) -> bool {
-    let tracked = client.contains(Capabilities::SESSION_TRACK);
     let eofless = client.contains(Capabilities::DEPRECATE_EOF);
-    // Explicit transactions are told of by default; the server's rule needs a memory, so it is left out for now.
-    (tracked && matches!(name, "begin" | "commit" | "start transaction read only" | "rollback"))
-        // The old form's last EOF loses the mark that an OK follows; here it is kept.
-        || (!eofless && expect == Expect::Execute && name.starts_with("execute call with OUT"))
+    // The old form's last EOF loses the mark that an OK follows; here it is kept.
+    !eofless && expect == Expect::Execute && name.starts_with("execute call with OUT")
 }
 
 #[test]
