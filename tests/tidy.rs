@@ -188,7 +188,7 @@ fn rooms_keep_their_directions() {
             }
             // Unit tests may set the stage with what production code must not touch.
             let code = if source.path.starts_with("tests/") { &source.code } else { &source.production };
-            if source.is_test() && !source.path.starts_with("tests/") {
+            if source.is_test && !source.path.starts_with("tests/") {
                 continue;
             }
             for word in ban.words {
@@ -216,7 +216,7 @@ fn tests_do_not_sleep() {
     for source in sources() {
         let lines = source.code.lines().zip(source.production.lines()).enumerate();
         for (number, (code, production)) in lines {
-            let test_only = source.is_test() || code != production;
+            let test_only = source.is_test || code != production;
             let polls = POLLING.iter().any(|room| is_below(&source.path, room));
             if test_only && !polls && !occurrences(code, "sleep").is_empty() {
                 let why = "no sleep as synchronisation: wait for a condition with a deadline";
@@ -230,7 +230,7 @@ fn tests_do_not_sleep() {
 #[test]
 fn nothing_outside_of_tests_panics() {
     let mut broken = Vec::new();
-    let production = |source: &&Source| !source.is_test() && !is_below(&source.path, FINDINGS);
+    let production = |source: &&Source| !source.is_test && !is_below(&source.path, FINDINGS);
     for source in sources().iter().filter(production) {
         for word in PANICS {
             for at in occurrences(&source.production, word) {
@@ -282,7 +282,7 @@ fn metrics_in(text: &str, before: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_readme_lists_the_metrics() {
-    let production = |source: &Source| source.path.starts_with("src/") && !source.is_test();
+    let production = |source: &Source| source.path.starts_with("src/") && !source.is_test;
     let emitted: BTreeSet<String> = sources()
         .iter()
         .filter(|source| production(source))

@@ -12,17 +12,14 @@ pub struct Source {
     pub code: String,
     /// `code` without test modules.
     pub production: String,
+    /// Whether the whole file is test code: below `tests/`, or a module that is only built for tests.
+    pub is_test: bool,
 }
 
 impl Source {
     /// Lines of the file.
     pub fn lines(&self) -> usize {
         self.text.lines().count()
-    }
-
-    /// Whether the whole file is test code.
-    pub fn is_test(&self) -> bool {
-        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
     /// The line (from 1) of a byte offset.
@@ -48,7 +45,26 @@ pub fn all(root: &Path) -> Vec<Source> {
         }
     }
     files.sort();
-    files.iter().map(|path| read(root, path)).collect()
+    let mut sources: Vec<Source> = files.iter().map(|path| read(root, path)).collect();
+    let test_modules: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        source.is_test |= test_modules.contains(&source.path);
+    }
+    sources
+}
+
+/// The files of `#[cfg(test)] mod name;` in `source`.
+fn test_modules(source: &Source) -> Vec<String> {
+    let path = source.path.trim_end_matches(".rs");
+    let folder = ["/lib", "/main"].iter().find_map(|root| path.strip_suffix(root)).unwrap_or(path);
+    let attributes = source.code.match_indices("#[cfg(test)]");
+    let names = attributes.filter_map(|(at, attribute)| {
+        let item = source.code[at + attribute.len()..].trim_start();
+        let item = item.strip_prefix("pub(crate) ").or(item.strip_prefix("pub(super) ")).unwrap_or(item);
+        let (name, _) = item.strip_prefix("mod ")?.split_once(';')?;
+        name.bytes().all(is_word).then_some(name)
+    });
+    names.map(|name| format!("{folder}/{name}.rs")).collect()
 }
 
 fn read(root: &Path, path: &Path) -> Source {
@@ -56,7 +72,8 @@ fn read(root: &Path, path: &Path) -> Source {
     let code = blank(&text);
     let production = without_tests(&code);
     let path = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-    Source { path, text, code, production }
+    let is_test = path.starts_with("tests/") || path.contains("/tests/");
+    Source { path, text, code, production, is_test }
 }
 
 /// Replaces comments and literals by spaces.
