@@ -124,3 +124,32 @@ async fn a_switchover_is_not_noticed_by_a_client() {
     assert_eq!(exit, sluice_cluster::Exit::Code(0));
     drop(cluster);
 }
+
+#[tokio::test]
+async fn asked_to_end_it_lets_transactions_finish_first() {
+    let (cluster, sluice) = three_nodes_and_sluice().await;
+    settled(&sluice).await;
+    let (mut within, mut idle) = (client(sluice.ports().split).await, client(sluice.ports().split).await);
+    within.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    within.query_drop("BEGIN").await.unwrap();
+    within.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    assert_eq!(sluice.get("/ready").await.unwrap().status, 200);
+    sluice.begin_stop().unwrap();
+    let not_ready = || async { sluice.get("/ready").await.is_ok_and(|answer| answer.status == 503) };
+    wait_until("it says not ready", SOON, not_ready).await.unwrap();
+    // The idle session is closed once the drain begins; the transaction goes on to its end.
+    let closed = || async { sessions_left(&sluice).await == 1 };
+    wait_until("only the transaction is left", SOON, closed).await.unwrap();
+    assert!(idle.query_drop("SELECT 1").await.is_err());
+    within.query_drop("INSERT INTO t VALUES (2)").await.unwrap();
+    within.query_drop("COMMIT").await.unwrap();
+    let exit = sluice.wait_exit(SOON).await.unwrap();
+    assert_eq!(exit, sluice_cluster::Exit::Code(0));
+    assert_eq!(cluster.node(0).value::<u64>("SELECT COUNT(*) FROM app.t").await.unwrap(), 2);
+}
+
+async fn sessions_left(sluice: &SluiceProcess) -> usize {
+    let answer = sluice.get("/sessions").await.unwrap();
+    let sessions: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    sessions.as_array().map_or(0, Vec::len)
+}
