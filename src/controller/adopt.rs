@@ -12,22 +12,11 @@ use super::view::{ClusterView, InstanceView, ServerView};
 pub struct Policy {
     /// By instance: may its acknowledgement count?
     pub may_ack: Vec<bool>,
-    /// `[durability] acks`; `None`: auto.
-    pub acks: Option<u16>,
+    /// Acknowledgements a commit needs (`[durability] acks`).
+    pub wait_count: u16,
 }
 
 impl Policy {
-    /// Acknowledgements a commit needs in a cluster of so many members.
-    pub fn wait_count(&self, members: usize) -> u16 {
-        let most = u16::try_from(members.saturating_sub(1)).unwrap_or(u16::MAX);
-        let wanted = self.acks.unwrap_or(match members {
-            0 | 1 => 0,
-            2..=4 => 1,
-            _ => 2,
-        });
-        wanted.min(most)
-    }
-
     /// Whether the acknowledgement of an instance may count.
     pub fn may_ack(&self, id: InstanceId) -> bool {
         self.may_ack.get(id.index()).copied().unwrap_or(false)
@@ -168,9 +157,8 @@ fn adoption(
         .filter(|(other, seen)| other.id != primary.id && policy.may_ack(other.id) && able(seen))
         .map(|(_, seen)| seen.uuid)
         .collect();
-    let wanted = policy.wait_count(view.instances.len());
     let possible = u16::try_from(ackers.len()).unwrap_or(u16::MAX);
-    let wait_count = if able(server) { wanted.min(possible) } else { 0 };
+    let wait_count = if able(server) { policy.wait_count.min(possible) } else { 0 };
     Adoption {
         name: primary.name.to_string(),
         primary: server.uuid,

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, IoError, Opts, OptsBuilder, Row, SslOpts, Value};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::statements;
 use crate::config::{Account, Config, Instance, InstanceTls, InstanceTlsMode};
 
 /// Largest answer the controller expects; a gtid_executed of thousands of intervals fits easily.
 const MAX_PACKET: usize = 64 << 20;
+
+/// A session idle for longer is replaced; the server ends it at the `wait_timeout` of its setup, 20 s.
+const IDLE: Duration = Duration::from_secs(12);
 
 /// Text cells of a result; `None` is NULL.
 pub(super) type Rows = Vec<Vec<Option<String>>>;
@@ -144,6 +147,7 @@ pub(super) fn host_and_port(address: &str) -> (String, u16) {
 pub(super) struct ControlSession {
     /// `None` after a deadline or a loss: dropping the connection closes the socket.
     conn: Option<Conn>,
+    used: Instant,
 }
 
 impl ControlSession {
@@ -153,19 +157,20 @@ impl ControlSession {
         let opening = async {
             let mut conn = target.dial().await?;
             conn.query_drop(statements::SESSION_SETUP).await?;
-            Ok(Self { conn: Some(conn) })
+            Ok(Self { conn: Some(conn), used: Instant::now() })
         };
         // Boxed: the driver's login future is large and lives only here.
         timeout(deadline, Box::pin(opening)).await.map_err(|_| SqlError::Timeout(deadline))?
     }
 
-    /// Whether it can still be used.
+    /// Whether it can still be used: it is not broken, and the server has surely not ended it as idle.
     pub(super) fn is_usable(&self) -> bool {
-        self.conn.is_some()
+        self.conn.is_some() && self.used.elapsed() < IDLE
     }
 
     /// Runs a statement and reads its rows.
     pub(super) async fn rows(&mut self, sql: &str, deadline: Duration) -> Result<Rows, SqlError> {
+        self.used = Instant::now();
         let Some(conn) = self.conn.as_mut() else { return Err(SqlError::Lost("closed before".into())) };
         let outcome = match timeout(deadline, conn.query::<Row, _>(sql)).await {
             Ok(Ok(rows)) => return Ok(rows.into_iter().map(cells).collect()),

@@ -89,7 +89,7 @@ impl Desk {
         Ok(Self {
             policy: Policy {
                 may_ack: config.instances.iter().map(|instance| instance.acker).collect(),
-                acks: config.durability.acks,
+                wait_count: config.durability.wait_count(config.instances.len()),
             },
             promotion: config.instances.iter().map(|instance| instance.promotion).collect(),
             replication_addresses: config.instances.iter().map(reach).collect(),

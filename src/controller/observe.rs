@@ -255,6 +255,12 @@ impl Watcher {
 
     fn note_seen(&self, mut server: ServerView) {
         self.board.looked_at(self.index, |view| {
+            let younger = |before: &Arc<ServerView>| {
+                before.uptime > server.uptime || before.connection > server.connection
+            };
+            if view.server.as_ref().is_some_and(younger) {
+                view.interrupted += 1;
+            }
             server.executed_before = match &view.server {
                 Some(before) if before.uuid == server.uuid => Arc::clone(&before.executed),
                 Some(_) | None => Arc::clone(&server.executed),
@@ -281,7 +287,7 @@ impl Watcher {
             SqlError::Lost(_) | SqlError::Answer(_) => (Reach::Broken(error.to_string()), REFUSED_AGAIN),
         };
         self.board.looked_at(self.index, |view| {
-            if matches!(reach, Reach::Refused(_) | Reach::Broken(_)) && view.reach == Reach::Answers {
+            if reach == Reach::Refused(1) {
                 view.interrupted += 1;
             }
             view.reach = reach;

@@ -110,7 +110,12 @@ pub(super) fn record(members: u16) -> Record {
 
 /// Every instance may acknowledge.
 pub(super) fn policy(members: u16) -> Policy {
-    Policy { may_ack: vec![true; usize::from(members)], acks: None }
+    let wait_count = match members {
+        1 => 0,
+        2..=4 => 1,
+        _ => 2,
+    };
+    Policy { may_ack: vec![true; usize::from(members)], wait_count }
 }
 
 /// Changes what a server answered.

@@ -56,20 +56,20 @@ pub async fn run(
     // Nothing is written before it is known where.
     publisher.feed().gate().close(Closed::NoPrimary);
     let desk = Arc::new(Desk::open(config, publisher, &seat)?);
-    let mut looped = Looped {
-        desk,
-        seat,
-        switchover: None,
-        upkeep: None,
-        failed: HashMap::new(),
-        interrupted: HashMap::new(),
-    };
+    let mut looped =
+        Looped { desk, seat, switchover: None, upkeep: None, failed: HashMap::new(), interrupted: None };
     let mut changes = looped.desk.board.changes();
     loop {
         looped.round().await;
         tokio::select! {
             biased;
-            _ = shutdown.wait_for(|down| *down) => return Ok(()),
+            _ = shutdown.wait_for(|down| *down) => {
+                // Bounded by the deadlines of its steps; left alone it would leave clients held.
+                if looped.switchover.is_some() {
+                    ended(&mut looped.switchover).await;
+                }
+                return Ok(());
+            }
             () = ended(&mut looped.switchover) => looped.switchover = None,
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
@@ -95,8 +95,8 @@ struct Looped {
     upkeep: Option<Upkeep>,
     /// Steps that failed, and when.
     failed: HashMap<String, StdInstant>,
-    /// By instance index: how often it was interrupted when the primary was last checked.
-    interrupted: HashMap<usize, u64>,
+    /// The primary's instance, and how often it was interrupted, as seen in the latest round.
+    interrupted: Option<(usize, u64)>,
 }
 
 impl Looped {
@@ -170,8 +170,9 @@ impl Looped {
     /// A primary that was cut off and is there again may be another run of the server.
     fn note_interruptions(&mut self, view: &ClusterView, record: Option<&Record>) {
         let Some(primary) = record.and_then(|record| view.by_uuid(record.primary)) else { return };
-        let known = self.interrupted.insert(primary.id.index(), primary.interrupted);
-        if known.is_some_and(|known| known != primary.interrupted) {
+        let seen = (primary.id.index(), primary.interrupted);
+        let known = self.interrupted.replace(seen);
+        if known.is_some_and(|known| known.0 == seen.0 && known.1 != seen.1) {
             self.desk.set_trust(Trust::Unchecked);
         }
     }

@@ -134,7 +134,10 @@ impl Store {
             return Err(StoreError::Changed { found, expected });
         }
         fs::rename(&prepared.path, self.folder.join(RECORD)).map_err(at(&self.folder))?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at(&self.folder))?;
+        // From the rename on the new record is what everybody reads, so there is no way back from here.
+        if let Err(error) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
+            tracing::error!(%error, folder = %self.folder.display(), "the store folder can't be synced");
+        }
         Ok(prepared.record)
     }
 

@@ -40,7 +40,7 @@ pub struct InstanceView {
     pub reach: Reach,
     /// When the server was last seen.
     pub seen: Option<Instant>,
-    /// Refused, or cut off, since it was last seen: it may have been restarted.
+    /// How often it refused connections or was seen to have been restarted.
     pub interrupted: u64,
     /// What was seen then.
     pub server: Option<Arc<ServerView>>,

@@ -16,7 +16,7 @@ use sluice::controller::{self, grants};
 use sluice::feed::{self, Feed};
 use sluice_cluster::{Accounts, Cluster, Login, Node, wait_until};
 use sluice_routing::topology::{Instance, InstanceId, Topology};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How long anything may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -25,6 +25,7 @@ pub(crate) struct Control {
     pub(crate) handle: ControllerHandle,
     pub(crate) feed: Arc<Feed>,
     stop: watch::Sender<bool>,
+    crash: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), String>>>,
 }
 
@@ -82,15 +83,27 @@ impl Control {
         let (publisher, feed) = feed::channel(1, Topology::unknown(instances));
         let (handle, seat) = api::channel(Status::default());
         let (stop, stopped) = watch::channel(false);
+        let (crash, crashed) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let running = controller::run(Arc::new(config), publisher, seat, stopped);
-            runtime.block_on(running).map_err(|error| error.to_string())
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = running => ended.map_err(|error| error.to_string()),
+                    _ = crashed => Ok(()),
+                }
+            })
         });
-        Self { handle, feed, stop, thread: Some(thread) }
+        Self { handle, feed, stop, crash: Some(crash), thread: Some(thread) }
     }
 
-    /// Ends it as a crash would: nothing is said to anybody.
+    /// Ends it as a crash would, wherever it is.
+    pub(crate) fn crash(mut self) {
+        drop(self.crash.take());
+        self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+
+    /// Ends it in order.
     pub(crate) fn stop(mut self) -> Result<(), String> {
         self.stop.send_replace(true);
         self.thread.take().unwrap().join().unwrap()

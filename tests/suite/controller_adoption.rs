@@ -9,6 +9,7 @@ use crate::control::{Control, SOON, cluster, writable};
 
 /// Everything that shows whether a server was changed.
 async fn fingerprint(cluster: &Cluster) -> Vec<(String, u8, String)> {
+    cluster.wait_caught_up(0).await.unwrap();
     let mut all = Vec::new();
     for node in cluster.nodes() {
         all.push((

@@ -280,7 +280,7 @@ async fn a_sluice_stopped_in_the_middle_finishes_or_undoes_at_the_next_start() {
     control.until("holding", |status| status.gate.state == "closed (switchover)").await;
     drop(seat);
     // Wherever it is now: the process goes away without a word.
-    control.stop().unwrap();
+    control.crash();
     let control = Control::start(&cluster, store.path());
     let status =
         control.until("healthy", |status| status.verdict == "healthy" && status.gate.state == "open").await;

@@ -75,10 +75,9 @@ fn a_named_primary_must_not_lose_anything_or_be_one_of_two() {
 }
 
 #[test]
-fn acknowledgements_by_size() {
-    for (members, count) in [(1, 0), (2, 1), (3, 1), (4, 1), (5, 2), (7, 2)] {
-        assert_eq!(policy(3).wait_count(members), count);
-    }
-    let all = Policy { acks: Some(9), ..policy(3) };
-    assert_eq!(all.wait_count(3), 2, "never more than there are others");
+fn never_more_acknowledgements_than_ackers() {
+    let all = Policy { wait_count: 9, ..policy(3) };
+    assert_eq!(unambiguous(&unadopted(3), &all).unwrap().wait_count, 2);
+    let one = Policy { may_ack: vec![true, true, false], ..policy(3) };
+    assert_eq!(unambiguous(&unadopted(3), &one).unwrap().ackers, [uuid(2)]);
 }
