@@ -213,9 +213,13 @@ impl InstanceOperations {
         if Thread::of(applier.unwrap_or_default()) != Thread::Running {
             return Err(SqlError::Answer("the applier does not run"));
         }
+        let acking = self.acknowledges(grammar).await?;
         self.stop_receiver(grammar).await?;
         let changed = self.run(&grammar.heartbeat(), REPLICATION).await;
         self.start_receiver(grammar).await?;
+        if acking {
+            self.acknowledging_again(grammar).await?;
+        }
         changed
     }
 
@@ -225,6 +229,28 @@ impl InstanceOperations {
         if !self.rows(Via::Main, statements::CHANNELS, QUICK).await?.is_empty() {
             self.stop_receiver(grammar).await?;
             self.start_receiver(grammar).await?;
+            if on {
+                self.acknowledging_again(grammar).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn acknowledges(&self, grammar: Grammar) -> Result<bool, SqlError> {
+        let rows = self.rows(Via::Main, &grammar.acking_now(), QUICK).await?;
+        Ok(text(&rows, 0, 0) == "ON")
+    }
+
+    /// Waits until a receiver that was restarted acknowledges. The next acker is not touched before: with none
+    /// attached, an account statement would wait for its acknowledgement under the lock that the login of a
+    /// returning replica needs, and hang the whole primary for good (seen on 9.7.4).
+    async fn acknowledging_again(&self, grammar: Grammar) -> Result<(), SqlError> {
+        let until = Instant::now() + REPLICATION;
+        while !self.acknowledges(grammar).await? {
+            if Instant::now() >= until {
+                return Err(SqlError::Answer("the restarted receiver does not acknowledge yet"));
+            }
+            tokio::time::sleep(POLL).await;
         }
         Ok(())
     }

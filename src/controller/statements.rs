@@ -282,6 +282,15 @@ impl Grammar {
         format!("SET GLOBAL rpl_semi_sync_{}_enabled={}", self.semi_sync().1, u8::from(on))
     }
 
+    /// `ON` if the replica acknowledges to its source now.
+    pub(super) fn acking_now(self) -> String {
+        format!(
+            "SELECT variable_value FROM performance_schema.global_status \
+             WHERE variable_name='Rpl_semi_sync_{}_status'",
+            self.semi_sync().1
+        )
+    }
+
     /// Switches the waiting side off. Costs up to a second while replicas are attached.
     pub(super) fn set_waiting_off(self) -> String {
         format!("SET GLOBAL rpl_semi_sync_{}_enabled=0", self.semi_sync().0)
