@@ -25,6 +25,8 @@ const QUICK: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(1);
 /// Starting, stopping and pointing receivers: 2 s was measured where the source is frozen.
 const REPLICATION: Duration = Duration::from_secs(4);
+/// A receiver's login and the source's first heartbeat, 2 s after it.
+const ATTACHED: Duration = Duration::from_secs(6);
 /// `super_read_only` gives up by itself after `lock_wait_timeout` = 1 s.
 const READ_ONLY: Duration = Duration::from_secs(2);
 /// Switching the waiting side off polls in the server for up to 1 s.
@@ -213,13 +215,11 @@ impl InstanceOperations {
         if Thread::of(applier.unwrap_or_default()) != Thread::Running {
             return Err(SqlError::Answer("the applier does not run"));
         }
-        let acking = self.acknowledges(grammar).await?;
         self.stop_receiver(grammar).await?;
+        let now = self.rows(Via::Main, statements::NOW, QUICK).await?;
         let changed = self.run(&grammar.heartbeat(), REPLICATION).await;
         self.start_receiver(grammar).await?;
-        if acking {
-            self.acknowledging_again(grammar).await?;
-        }
+        self.receiving_again(text(&now, 0, 0)).await?;
         changed
     }
 
@@ -229,26 +229,20 @@ impl InstanceOperations {
         if !self.rows(Via::Main, statements::CHANNELS, QUICK).await?.is_empty() {
             self.stop_receiver(grammar).await?;
             self.start_receiver(grammar).await?;
-            if on {
-                self.acknowledging_again(grammar).await?;
-            }
         }
         Ok(())
     }
 
-    async fn acknowledges(&self, grammar: Grammar) -> Result<bool, SqlError> {
-        let rows = self.rows(Via::Main, &grammar.acking_now(), QUICK).await?;
-        Ok(text(&rows, 0, 0) == "ON")
-    }
-
-    /// Waits until a receiver that was restarted acknowledges. The next acker is not touched before: with none
-    /// attached, an account statement would wait for its acknowledgement under the lock that the login of a
-    /// returning replica needs, and hang the whole primary for good (seen on 9.7.4).
-    async fn acknowledging_again(&self, grammar: Grammar) -> Result<(), SqlError> {
-        let until = Instant::now() + REPLICATION;
-        while !self.acknowledges(grammar).await? {
+    /// Waits until a receiver that was restarted has got something, at the latest a heartbeat: only that proves
+    /// that the source's side of the connection is up. The next acker is not touched before: with none attached,
+    /// an account statement waits for its acknowledgement under the lock that the login of a returning replica
+    /// needs, and hangs the whole primary for good (seen on 9.7.4).
+    async fn receiving_again(&self, stopped: &str) -> Result<(), SqlError> {
+        let until = Instant::now() + ATTACHED;
+        let sql = statements::received_since(stopped);
+        while text(&self.rows(Via::Main, &sql, QUICK).await?, 0, 0) != "1" {
             if Instant::now() >= until {
-                return Err(SqlError::Answer("the restarted receiver does not acknowledge yet"));
+                return Err(SqlError::Answer("nothing comes from the source after the receiver's restart"));
             }
             tokio::time::sleep(POLL).await;
         }

@@ -43,6 +43,18 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) const SESSION_SETUP: &str = "SET SESSION sql_log_bin=0, wait_timeout=20, lock_wait_timeout=1, \
      innodb_lock_wait_timeout=5, autocommit=1, sql_mode='', time_zone='+00:00', session_track_gtids=OFF";
 
+/// The server's clock, as [`received_since`] takes it.
+pub(super) const NOW: &str = "SELECT NOW(6)";
+
+/// Whether the receiver has got an event or a heartbeat after a moment of the server's clock.
+pub(super) fn received_since(moment: &str) -> String {
+    format!(
+        "SELECT last_heartbeat_timestamp > '{moment}' OR last_queued_transaction_start_queue_timestamp > '{moment}' \
+         OR queueing_transaction_start_queue_timestamp > '{moment}' \
+         FROM performance_schema.replication_connection_status WHERE channel_name=''"
+    )
+}
+
 /// Who the server is and what it has: the cheap part of an observation.
 pub(super) const PULSE: &str =
     "SELECT @@server_uuid, @@version, @@read_only, @@super_read_only, @@gtid_executed, CONNECTION_ID()";
@@ -280,15 +292,6 @@ impl Grammar {
     /// Switches the acknowledging side.
     pub(super) fn set_acking(self, on: bool) -> String {
         format!("SET GLOBAL rpl_semi_sync_{}_enabled={}", self.semi_sync().1, u8::from(on))
-    }
-
-    /// `ON` if the replica acknowledges to its source now.
-    pub(super) fn acking_now(self) -> String {
-        format!(
-            "SELECT variable_value FROM performance_schema.global_status \
-             WHERE variable_name='Rpl_semi_sync_{}_status'",
-            self.semi_sync().1
-        )
     }
 
     /// Switches the waiting side off. Costs up to a second while replicas are attached.
