@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{counter, describe_counter, describe_histogram};
 use tokio::time::Instant;
 
 use super::api::{OperationState, Refusal, RefusalCode, StepView, SwitchoverRequest};
@@ -26,6 +27,8 @@ pub(super) type Running = Pin<Box<dyn Future<Output = ()>>>;
 
 /// How often a precondition that is missing is looked at again, within `--wait`.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long preconditions may be missing if nothing is said: over a slow look, not over a person's work.
+const WAIT: Duration = Duration::from_secs(2);
 /// Statements that have to succeed after the epoch changed are tried this often.
 const FORWARD_TRIES: u32 = 3;
 
@@ -88,7 +91,7 @@ fn terms(desk: &Desk, wanted: &SwitchoverRequest) -> Result<Terms, Refusal> {
         drain,
         hold: settings.hold,
         leftover,
-        wait: Duration::from_millis(wanted.wait_ms.unwrap_or(0)),
+        wait: wanted.wait_ms.map_or(WAIT, Duration::from_millis),
     })
 }
 
@@ -101,6 +104,11 @@ struct Conductor {
 
 impl Conductor {
     async fn run(self) {
+        describe_counter!("sluice_switchovers_total", "Ended switchovers by result.");
+        describe_histogram!(
+            "sluice_switchover_stall_seconds",
+            "From the end of the last open transaction to the opening of the gate."
+        );
         let until = Instant::now() + self.terms.wait;
         let began = Instant::now();
         let (bench, plan) = loop {
@@ -110,7 +118,7 @@ impl Conductor {
                 Ok(plan) => break (bench, plan),
                 Err(reason) if Instant::now() >= until => {
                     self.note("preflight", began, &reason, "failed");
-                    self.desk.end(&self.id, OperationState::Refused, reason, Some("sluice status".into()));
+                    self.end(OperationState::Refused, reason, Some("sluice status".into()));
                     return;
                 }
                 Err(_) => drop(bench),
@@ -140,6 +148,18 @@ impl Conductor {
         self.desk.set_coming(None, None);
         self.desk.observers.look_at_all(Instant::now() + Duration::from_secs(2)).await;
         drop(bench);
+    }
+
+    fn end(&self, state: OperationState, outcome: String, hint: Option<String>) {
+        let result = match state {
+            OperationState::Running => "running",
+            OperationState::Done => "done",
+            OperationState::Refused => "refused",
+            OperationState::Undone => "undone",
+            OperationState::Failed => "failed",
+        };
+        counter!("sluice_switchovers_total", "result" => result).increment(1);
+        self.desk.end(&self.id, state, outcome, hint);
     }
 
     fn note(&self, name: &str, began: Instant, detail: &str, result: &str) {
@@ -260,8 +280,7 @@ impl Performance<'_> {
     fn stuck(mut self, step: Step, failure: &Failure) {
         self.show();
         self.desk().set_trust(super::assess::Trust::Unchecked);
-        self.desk().end(
-            &self.conductor.id,
+        self.conductor.end(
             OperationState::Failed,
             format!("the epoch is changed, but {} failed: {failure}; upkeep goes on", step.as_str()),
             Some("sluice status".into()),
@@ -273,7 +292,7 @@ impl Performance<'_> {
         if !self.remarks.is_empty() {
             outcome = format!("{outcome}; upkeep will mend: {}", self.remarks.join("; "));
         }
-        self.desk().end(&self.conductor.id, OperationState::Done, outcome, None);
+        self.conductor.end(OperationState::Done, outcome, None);
     }
 
     fn name(&self, id: sluice_routing::topology::InstanceId) -> String {
@@ -303,6 +322,6 @@ impl Performance<'_> {
             outcome =
                 format!("{} failed: {failure}; upkeep will mend: {}", reached.as_str(), left.join("; "));
         }
-        self.desk().end(&self.conductor.id, OperationState::Undone, outcome, None);
+        self.conductor.end(OperationState::Undone, outcome, None);
     }
 }

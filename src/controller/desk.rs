@@ -78,6 +78,13 @@ impl Desk {
     ) -> Result<Self, StoreError> {
         let store = Store::open(&config.cluster.store)?;
         let record = store.load()?;
+        if let Some(other) = record.as_ref().filter(|record| record.cluster != config.cluster.name) {
+            return Err(StoreError::OtherCluster {
+                path: config.cluster.store.clone(),
+                found: other.cluster.clone(),
+                expected: config.cluster.name.clone(),
+            });
+        }
         let board = Arc::new(Board::new(&config));
         let observers = Observers::start(&config, &board);
         let operations = config

@@ -23,8 +23,7 @@ impl Which {
 }
 
 /// Server-wide privileges of the control account, each with its reason.
-const CONTROL: [(&str, &str); 10] = [
-    ("REPLICATION CLIENT", "SHOW REPLICA STATUS"),
+const CONTROL: [(&str, &str); 9] = [
     ("REPLICATION_SLAVE_ADMIN", "START, STOP, CHANGE and RESET REPLICA"),
     ("RELOAD", "RESET REPLICA ALL"),
     ("SYSTEM_VARIABLES_ADMIN", "super_read_only, semi-sync, sql_log_bin of its own session"),
@@ -70,7 +69,7 @@ fn control(account: &Account) -> Vec<String> {
         // TRUNCATE heals error 1129.
         format!("GRANT DROP ON performance_schema.host_cache TO {name}"),
         // The epoch row.
-        format!("GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON sluice.* TO {name}"),
+        format!("GRANT CREATE, SELECT, INSERT, DELETE ON sluice.* TO {name}"),
     ]
 }
 

@@ -5,7 +5,7 @@
 //! one look and one fresh login under way at most, so a hung server collects nothing. The persistent session
 //! also holds the cluster's lock on its server.
 //!
-//! Never here: a verdict, a statement that changes anything but the lock.
+//! Never here: a verdict, a statement that changes anything but the lock and the host cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,8 @@ const REFUSED_AGAIN: Duration = Duration::from_millis(200);
 const COMMANDS: usize = 8;
 /// Error codes that say "not with this login".
 const SATURATED: u16 = 1040;
+/// How the error of a fresh login begins when `max_connect_errors` has blocked our address.
+const HOST_BLOCKED: &str = "error 1129";
 /// No such table, no such schema: a server without epoch rows.
 const NO_EPOCH_TABLE: [u16; 2] = [1146, 1049];
 
@@ -214,6 +216,11 @@ impl Watcher {
             // The session is lost, but the server has not noticed yet.
             self.session().await?.run(&statements::kill(connection), LOOK_DEADLINE).await?;
             server.lock = LockView::Free;
+        }
+        if self.board.view(self.index).is_some_and(|view| view.login.is_err_and(|e| e.contains(HOST_BLOCKED)))
+        {
+            // Whoever ran up max_connect_errors from our address: this session can still take the block away.
+            self.session().await?.run(statements::UNBLOCK_HOSTS, LOOK_DEADLINE).await?;
         }
         if !self.former.contains(&server.connection) {
             let surplus = (self.former.len() + 1).saturating_sub(FORMER);

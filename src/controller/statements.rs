@@ -123,6 +123,9 @@ pub(super) const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
 pub(super) const PENDING_READ_ONLY: &str = "SELECT id FROM performance_schema.processlist \
      WHERE info LIKE 'SET GLOBAL super\\_read\\_only%' AND id<>CONNECTION_ID()";
 
+/// Takes back the block of error 1129; not logged.
+pub(super) const UNBLOCK_HOSTS: &str = "TRUNCATE TABLE performance_schema.host_cache";
+
 /// Prepared XA transactions: they pass through super_read_only.
 pub(super) const XA_RECOVER: &str = "XA RECOVER";
 

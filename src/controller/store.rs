@@ -44,6 +44,16 @@ pub enum StoreError {
         /// Why.
         error: serde_json::Error,
     },
+    /// The folder belongs to another cluster.
+    #[error("the store {path} is of the cluster {found}, not of {expected}")]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// Cluster in the record.
+        found: String,
+        /// Cluster in the configuration.
+        expected: String,
+    },
     /// The record was changed by somebody else.
     #[error("the record was changed by somebody else (version {found} instead of {expected})")]
     Changed {

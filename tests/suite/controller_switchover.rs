@@ -269,6 +269,21 @@ async fn two_members_change_roles_with_the_acker_moved_in_the_stall() {
 }
 
 #[tokio::test]
+async fn five_members_keep_two_acknowledgements_throughout() {
+    let cluster = with_table(5).await;
+    let store = tempfile::tempdir().unwrap();
+    let control = Control::start(&cluster, store.path());
+    assert_eq!(control.settled("db1").await.wait_count, 2);
+    let writers = Writers::start(&cluster, &control.feed, 4).await;
+    let done = control.switchover(to("db2")).await;
+    assert_eq!(done.state, OperationState::Done, "{}", show(&done));
+    assert!(done.steps.iter().any(|step| step.name == "attach ackers to the target"), "{}", show(&done));
+    assert_eq!(control.settled("db2").await.ackers.len(), 4);
+    let (written, _) = writers.finish().await;
+    all_rows(&cluster, 1, written).await;
+}
+
+#[tokio::test]
 async fn a_sluice_stopped_in_the_middle_finishes_or_undoes_at_the_next_start() {
     let cluster = with_table(3).await;
     let store = tempfile::tempdir().unwrap();

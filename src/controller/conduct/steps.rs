@@ -347,10 +347,13 @@ impl Performance<'_> {
 
     async fn release(&mut self) -> Result<String, Failure> {
         let gate = std::sync::Arc::clone(self.desk().publisher.feed().gate());
-        let stall = self.drained_at.map(|at| super::micros(at.elapsed()));
+        let stalled = self.drained_at.map(|at| at.elapsed());
         let held = gate.held();
         gate.open().await;
-        self.desk().operation(&self.conductor.id, |view| view.stall_us = stall);
+        self.desk().operation(&self.conductor.id, |view| view.stall_us = stalled.map(super::micros));
+        if let Some(stalled) = stalled {
+            metrics::histogram!("sluice_switchover_stall_seconds").record(stalled.as_secs_f64());
+        }
         Ok(format!("{held} statements were waiting"))
     }
 
