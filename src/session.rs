@@ -106,6 +106,8 @@ struct Session {
     status: StatusFlags,
     statements: Statements,
     backends: Backends,
+    /// How the open transaction, if there is one, began.
+    transaction: Transaction,
     /// Where an open transaction or other state that can't move lives.
     home: Option<InstanceId>,
     /// Where the last statement ran: SHOW WARNINGS and its like belong there.
@@ -120,6 +122,15 @@ struct Session {
     owed: Option<Failure>,
     warming: Option<Warming>,
     large_command: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+/// How a transaction began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transaction {
+    /// By BEGIN or the like.
+    Explicit,
+    /// By a statement, while autocommit is off.
+    Implicit,
 }
 
 /// A connection being opened ahead of a switchover.
@@ -175,6 +186,7 @@ impl Session {
             status: StatusFlags::AUTOCOMMIT,
             statements: Statements::default(),
             backends: Backends::default(),
+            transaction: Transaction::Implicit,
             home: None,
             last: None,
             replica: None,
@@ -207,7 +219,11 @@ impl Session {
 
     /// What the client is to see of the servers' trackers.
     fn tracker_filter(&self) -> TrackerFilter {
-        TrackerFilter::server_defaults(self.status)
+        TrackerFilter::server_defaults(match self.transaction {
+            Transaction::Explicit => self.status,
+            // A server does not tell of the end of a transaction that autocommit=0 began.
+            Transaction::Implicit => self.status - StatusFlags::IN_TRANS,
+        })
     }
 
     /// The loop over the client's commands.

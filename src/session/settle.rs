@@ -10,9 +10,9 @@ use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::Outcome;
 use sluice_routing::topology::InstanceId;
 
-use super::Session;
 use super::prepared::Attached;
 use super::relay::Told;
+use super::{Session, Transaction};
 use crate::backend::tracker_statement;
 
 impl Session {
@@ -76,6 +76,10 @@ impl Session {
         }
         if changes.state_changed {
             self.facts.observe_state_change();
+        }
+        if let Some(state) = &changes.transaction_state {
+            let explicit = state.letters().first() == Some(&b'T');
+            self.transaction = if explicit { Transaction::Explicit } else { Transaction::Implicit };
         }
         if let Some(characteristics) = &changes.transaction_characteristics {
             self.facts.observe_characteristics(characteristics);
