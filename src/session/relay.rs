@@ -189,6 +189,15 @@ pub(crate) enum Cut {
     Ordered(Order, Delivered),
 }
 
+/// Whether the client has seen an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// It has.
+    ToClient,
+    /// It has not: the answer is an error for a second try elsewhere.
+    HeldBack,
+}
+
 /// Relays the answer to a command that has been sent. `told` is filled as far as the answer came. With
 /// [`HoldBack::Refusals`] an error of that kind that is the whole answer is not written: `told.error` has it.
 pub(crate) async fn relay_answer(
@@ -198,8 +207,9 @@ pub(crate) async fn relay_answer(
     told: &mut Told,
     hold_back: HoldBack,
     interrupt: &mut Interrupt<'_>,
-) -> Result<(), Cut> {
+) -> Result<Shown, Cut> {
     let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
+    let mut shown = Shown::ToClient;
     loop {
         match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
             Advance::Forward { bytes, skip, event } => {
@@ -210,7 +220,9 @@ pub(crate) async fn relay_answer(
                 if let Some(event) = event {
                     told.absorb(event);
                 }
-                if !kept {
+                if kept {
+                    shown = Shown::HeldBack;
+                } else {
                     sink.write(server.buffer().get(..bytes).unwrap_or_default(), relay.is_complete()).await?;
                 }
                 server.consume(bytes + skip);
@@ -240,7 +252,7 @@ pub(crate) async fn relay_answer(
     }
     sink.flush().await?;
     server.release();
-    Ok(())
+    Ok(shown)
 }
 
 fn bad_answer(error: ResponseError, delivered: Delivered) -> Cut {
@@ -311,4 +323,69 @@ async fn relay_file(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+    use bytes::BytesMut;
+    use sluice_protocol::response::Expect;
+    use sluice_protocol::{Capabilities, TrackerFilter, frame_payload};
+    use sluice_routing::decide::Listener;
+    use sluice_routing::topology::Topology;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::backend::Stream;
+    use crate::feed::{self, registry};
+
+    async fn pair() -> (PacketStream, PacketStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        (PacketStream::new(Stream::from_tcp(near)), PacketStream::new(Stream::from_tcp(far)))
+    }
+
+    /// What is said of an answer of these payloads; `end` comes when the client has seen the rest.
+    async fn shown(begin: &[&[u8]], end: &[u8]) -> Shown {
+        let (mut server, mut of_server) = pair().await;
+        let (mut client, mut of_client) = pair().await;
+        let (_publisher, feed) = feed::channel(1, Topology::unknown([]));
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let registration = registry::register(&feed, peer, Listener::Split);
+        let caps = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
+        let mut relay =
+            ResponseRelay::new(Expect::Query, caps, TrackerFilter::default(), StatusFlags::AUTOCOMMIT);
+        let mut interrupt = Interrupt::OnlyByClose(registration.entry());
+        let mut told = Told::default();
+        let hold_back = HoldBack::Refusals;
+        let relayed =
+            relay_answer(&mut server, &mut client, &mut relay, &mut told, hold_back, &mut interrupt);
+        let answer = async {
+            let mut sequence = 1;
+            for payload in begin {
+                let mut bytes = BytesMut::new();
+                frame_payload(&mut bytes, &mut sequence, payload);
+                write_out(&mut of_server, &bytes).await.unwrap();
+                while of_client.buffer().len() < bytes.len() {
+                    of_client.fill().await.unwrap();
+                }
+                of_client.consume(bytes.len());
+            }
+            let mut bytes = BytesMut::new();
+            frame_payload(&mut bytes, &mut sequence, end);
+            write_out(&mut of_server, &bytes).await.unwrap();
+        };
+        tokio::join!(relayed, answer).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_error_is_held_back_only_if_nothing_of_the_answer_was_shown() {
+        let stopping = b"\xff\x1d\x04#08S01Server shutdown in progress";
+        assert_eq!(shown(&[], stopping).await, Shown::HeldBack);
+        // A replica that stops in the middle of a result.
+        assert_eq!(shown(&[b"\x01", b"\x03def...", b"\x011"], stopping).await, Shown::ToClient);
+        let other = b"\xff\x7a\x04#42S02Table 't' doesn't exist";
+        assert_eq!(shown(&[], other).await, Shown::ToClient);
+    }
 }

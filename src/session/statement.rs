@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::backends::NotReady;
 use super::failure::{Cause, Failure};
 use super::place::RETRY_PAUSE;
-use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Told, relay_answer, write_out};
+use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Shown, Told, relay_answer, write_out};
 use super::{End, Session};
 use crate::feed::registry::Order;
 
@@ -157,12 +157,10 @@ impl Session {
         let server = &mut backend.connection.io;
         let relayed =
             relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, &mut interrupt).await;
-        if let Err(cut) = relayed {
-            return Err(self.after_cut(instance, job, &cut));
-        }
-        let held_back = told.error.as_ref().is_some_and(|error| hold_back.keeps(error)) && told.oks == 0;
-        if held_back {
-            return Ok((told, Shown::HeldBack));
+        match relayed {
+            Ok(Shown::ToClient) => {}
+            Ok(Shown::HeldBack) => return Ok((told, Shown::HeldBack)),
+            Err(cut) => return Err(self.after_cut(instance, job, &cut)),
         }
         if let Body::Execute { client_id, .. } = job.body {
             backend.ids.saw_types(client_id);
@@ -310,10 +308,4 @@ impl Session {
             | Intent::Write(_) => true,
         }
     }
-}
-
-/// Whether the client has seen an answer.
-enum Shown {
-    ToClient,
-    HeldBack,
 }
