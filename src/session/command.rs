@@ -272,9 +272,12 @@ impl Session {
     /// PING asks whether the session is alive. The server of the last statement is asked, since a PING also
     /// sets its ROW_COUNT(); without one the session is alive all the same.
     async fn ping(&mut self) -> Result<(), End> {
-        if let Some(backend) = self.last.and_then(|last| self.backends.living(last)) {
-            // A connection that does not answer is found dead at its next use.
-            let _ = backend.status().await;
+        if let Some(last) = self.last
+            && let Some(backend) = self.backends.living(last)
+            && backend.status().await.is_err()
+        {
+            // Its answer, coming late, would be taken for that of a later statement.
+            self.backends.drop_connection(last);
         }
         self.answer_ok().await
     }

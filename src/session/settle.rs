@@ -53,9 +53,14 @@ impl Session {
         self.facts.in_transaction() || !self.facts.autocommit() || !statement.effects.is_empty()
     }
 
-    /// The server's status flags, asked for. A connection that does not answer is found dead at its next use.
+    /// The server's status flags, asked for. A connection that does not answer is of no more use: its answer,
+    /// coming late, would be taken for that of a later statement.
     async fn ask_status(&mut self, instance: InstanceId) -> Option<StatusFlags> {
-        self.backends.get_mut(instance)?.status().await.ok()
+        let status = self.backends.get_mut(instance)?.status().await;
+        if status.is_err() {
+            self.backends.drop_connection(instance);
+        }
+        status.ok()
     }
 
     fn take_in_changes(&mut self, told: &Told) {
