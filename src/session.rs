@@ -121,6 +121,8 @@ struct Session {
     /// A failure that happened while no command was under way; the next one gets it.
     owed: Option<Failure>,
     warming: Option<Warming>,
+    /// The number of the packet that begins the answer to the current command.
+    answer_sequence: u8,
     large_command: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
@@ -194,6 +196,7 @@ impl Session {
             last_write: None,
             owed: None,
             warming: None,
+            answer_sequence: 1,
             large_command: None,
             registration,
             context,
@@ -235,6 +238,7 @@ impl Session {
             };
             let ended = Box::pin(self.execute(command)).await;
             self.large_command = None;
+            self.answer_sequence = 1;
             if let Err(end) = ended {
                 return end;
             }

@@ -88,6 +88,8 @@ impl Session {
             match scan(self.client.buffer()) {
                 Scan::Whole { bytes, frames } => {
                     let frames_bytes = self.client.take(bytes);
+                    // One more for each frame; they are counted modulo 256.
+                    self.answer_sequence = frames.to_le_bytes().first().copied().unwrap_or(1);
                     let assembled = (frames > 1).then(|| assemble(&frames_bytes));
                     return Ok(ClientCommand { frames: frames_bytes, assembled });
                 }
@@ -292,7 +294,7 @@ impl Session {
     /// Sends one packet as the whole answer to a command.
     pub(super) async fn answer_packet(&mut self, payload: &[u8]) -> Result<(), End> {
         let mut frames = BytesMut::new();
-        frame_payload(&mut frames, &mut 1, payload);
+        frame_payload(&mut frames, &mut self.answer_sequence, payload);
         write_out(&mut self.client, &frames).await.map_err(|_| End::ClientLost)
     }
 
