@@ -114,8 +114,8 @@ struct Session {
     last: Option<InstanceId>,
     /// The replica this session stays on.
     replica: Option<InstanceId>,
-    /// A replica that could not be used, and until when it is left alone.
-    shunned: Option<(InstanceId, Instant)>,
+    /// Replicas that could not be used, and until when each is left alone.
+    shunned: Vec<(InstanceId, Instant)>,
     /// GTIDs of the last own write.
     last_write: Option<GtidSet>,
     /// A failure that happened while no command was under way; the next one gets it.
@@ -192,7 +192,7 @@ impl Session {
             home: None,
             last: None,
             replica: None,
-            shunned: None,
+            shunned: Vec::new(),
             last_write: None,
             owed: None,
             warming: None,
@@ -231,6 +231,8 @@ impl Session {
 
     /// The loop over the client's commands.
     async fn run(&mut self) -> End {
+        // A switchover may have begun during the login.
+        self.follow_shape(true);
         loop {
             let command = match self.next_command().await {
                 Ok(command) => command,

@@ -228,6 +228,17 @@ impl Seat {
         Ok(())
     }
 
+    /// Opens a write unit whatever the gate says: for a session that is counted already because it is pinned,
+    /// and for a transaction that is open without having been foreseen.
+    pub fn stay(&mut self) {
+        if self.inside == Inside::No {
+            self.inside = Inside::Yes;
+            if let Some(units) = self.units() {
+                units.open.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
     /// Closes the write unit; nothing happens when none is open.
     pub fn leave(&mut self) {
         if self.inside == Inside::No {
@@ -359,6 +370,21 @@ mod tests {
         tokio::task::yield_now().await;
         drop(seat);
         assert!(waiter.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_begins_while_pinned_is_waited_for_beyond_the_pin() {
+        let gate = Arc::new(Gate::new(1));
+        let mut seat = gate.seat(0);
+        seat.pin();
+        gate.close(Closed::Switchover);
+        seat.stay();
+        seat.stay();
+        seat.unpin();
+        assert!(!gate.drained(Instant::now() + Duration::from_millis(1)).await);
+        seat.leave();
+        assert!(gate.drained(soon()).await);
+        assert_eq!(gate.open_units(), 0);
     }
 
     #[tokio::test(start_paused = true)]

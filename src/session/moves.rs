@@ -58,6 +58,7 @@ impl Session {
             && topology.is_primary(replica)
         {
             self.replica = None;
+            self.publish_facts();
         }
         // A connection is kept whatever role its instance has, unless an operator wants the instance empty.
         let (primary, home) = (topology.primary, self.home);

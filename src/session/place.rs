@@ -5,6 +5,7 @@
 //!
 //! Never here: the decision, bytes of a statement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
@@ -71,6 +72,9 @@ impl Session {
                         self.context.metrics.sent_to_replica();
                         return Ok(replica);
                     }
+                    if Instant::now() >= deadline {
+                        return Err(Failure::NotExecuted(Cause::Unreachable).into());
+                    }
                 }
                 Route::Primary(_) => {
                     if let Some(primary) = self.ready_primary(statement, &route, &topology, deadline).await? {
@@ -88,31 +92,31 @@ impl Session {
             let failure = self.lost_home(home, Cause::InstanceLost);
             return Err(failure.unwrap_or(Failure::NotExecuted(Cause::StateLost)).into());
         }
-        if self.listener != Listener::Replica {
+        if !self.at_home_on_replica() {
             // A pinned session is itself counted at the gate, so it may write while the gate is closed:
-            // the drain waits for it.
-            let _ = self.seat.enter();
+            // the drain waits for it, and for the transaction it may begin now and keep beyond its pin.
+            self.seat.stay();
         }
         Ok(home)
     }
 
-    /// The topology without the replica that this session just failed to use.
-    fn visible_topology(&mut self) -> Topology {
-        let mut topology = Topology::clone(&self.context.feed.topology());
-        match self.shunned {
-            Some((_, until)) if until <= Instant::now() => self.shunned = None,
-            Some((shunned, _)) => {
-                let instances = topology.instances.iter().cloned().map(|mut instance| {
-                    if instance.id == shunned {
-                        instance.reads = Reads::Stopped(ReadsStopped::Unreachable);
-                    }
-                    instance
-                });
-                topology.instances = instances.collect();
-            }
-            None => {}
+    /// The topology without the replicas that this session just failed to use.
+    fn visible_topology(&mut self) -> Arc<Topology> {
+        let topology = Arc::clone(&self.context.feed.topology());
+        if self.shunned.is_empty() {
+            return topology;
         }
-        topology
+        let now = Instant::now();
+        self.shunned.retain(|(_, until)| *until > now);
+        let mut visible = Topology::clone(&topology);
+        let instances = topology.instances.iter().cloned().map(|mut instance| {
+            if self.shunned.iter().any(|(shunned, _)| *shunned == instance.id) {
+                instance.reads = Reads::Stopped(ReadsStopped::Unreachable);
+            }
+            instance
+        });
+        visible.instances = instances.collect();
+        Arc::new(visible)
     }
 
     async fn ready_replica(&mut self, replica: InstanceId, topology: &Topology) -> bool {
@@ -131,7 +135,8 @@ impl Session {
     pub(super) fn shun(&mut self, replica: InstanceId) {
         self.backends.drop_connection(replica);
         self.replica = None;
-        self.shunned = Some((replica, Instant::now() + SHUN));
+        self.shunned.retain(|(shunned, _)| *shunned != replica);
+        self.shunned.push((replica, Instant::now() + SHUN));
     }
 
     /// Makes the primary ready and passes the gate; `None`: look again.
@@ -187,7 +192,10 @@ impl Session {
                 HoldEnd::Released => Ok(()),
                 HoldEnd::Expired => Err(Failure::NotExecuted(cause).into()),
             },
-            _ = self.shape.changed(), if !closed => Ok(()),
+            changed = self.shape.changed(), if !closed => {
+                self.follow_shape(changed.is_ok());
+                Ok(())
+            }
             () = sleep(RETRY_PAUSE), if !closed => Ok(()),
             () = client_gone(&mut self.client) => Err(NoPlace::End(End::ClientLeft)),
         }

@@ -126,21 +126,33 @@ impl Session {
         self.publish_facts();
     }
 
+    /// Whether what ties the session to a connection is on a replica.
+    pub(super) fn at_home_on_replica(&self) -> bool {
+        self.home.is_some() && self.home == self.replica
+    }
+
     /// Shows the facts at the gate and in the registry.
     pub(super) fn publish_facts(&mut self) {
         let in_transaction = self.facts.in_transaction();
-        if !in_transaction {
-            self.seat.leave();
-        }
         let pins = self
             .facts
             .pins()
             .filter(|&reason| reason != PinReason::OpenTransaction)
             .fold(0, |bits, reason| bits | 1 << reason as u32);
-        if pins == 0 {
-            self.seat.unpin();
-        } else {
+        // What is held on a replica is in no switchover's way. What begins is counted before what ends, or
+        // a drain would see neither.
+        let counts = !self.at_home_on_replica();
+        if counts && in_transaction {
+            self.seat.stay();
+        }
+        if counts && pins != 0 {
             self.seat.pin();
+        }
+        if !(counts && in_transaction) {
+            self.seat.leave();
+        }
+        if !(counts && pins != 0) {
+            self.seat.unpin();
         }
         let entry = self.registration.entry();
         entry.set_in_transaction(in_transaction);
