@@ -206,6 +206,8 @@ reasons! {
         TextStatement = "text_statement", "It uses a statement prepared with SQL PREPARE.";
         /// HANDLER.
         Handler = "handler", "It uses HANDLER.";
+        /// A prepared statement with a cursor or long data.
+        Attached = "attached", "A cursor or long data stays on its connection.";
         /// LOCK TABLES, LOCK INSTANCE and their ends.
         TableLocks = "table_locks", "It takes or releases table or instance locks.";
     }

@@ -65,7 +65,7 @@ impl Session {
         let mut statement = prepared.statement.clone();
         if view.wants_cursor() && statement.intent == Intent::HarmlessRead {
             // Its rows are fetched from this very connection; on the primary every pin lives in one place.
-            statement.intent = Intent::LastStatement;
+            statement.intent = Intent::NeedsPrimary(PrimaryNeed::Attached);
         }
         let wants_cursor = view.wants_cursor();
         let job = Job {
@@ -108,20 +108,21 @@ impl Session {
         command: &ClientCommand,
     ) -> Result<(), End> {
         let Some(known) = self.statements.get(client_id) else { return Ok(()) };
+        if self.owed.is_some() {
+            // An earlier part is lost, and the execution will fail: a later part must not be left behind.
+            return Ok(());
+        }
         let statement = known.statement.clone();
         // The data stays on the connection where the execution will come, so a read is pinned to the primary.
         let harmless = matches!(statement.intent, Intent::HarmlessRead);
-        let intent = if harmless { Intent::LastStatement } else { statement.intent };
+        let attached = Intent::NeedsPrimary(PrimaryNeed::Attached);
+        let intent = if harmless { attached } else { statement.intent };
         let statement = Statement { intent, effects: Effects::default() };
         let body = Body::OnPrepared { client_id, payload: command.payload() };
-        let told = self.run_job_told(&Job { body, expect: Expect::Nothing, statement: &statement }).await;
-        match told {
-            Ok(_) => {
-                self.attach(client_id, Attached::LongData);
-                Ok(())
-            }
-            Err(end) => Err(end),
+        if self.run_unanswered(&Job { body, expect: Expect::Nothing, statement: &statement }).await? {
+            self.attach(client_id, Attached::LongData);
         }
+        Ok(())
     }
 
     /// COM_STMT_RESET: forgets long data and closes the cursor, wherever they are.

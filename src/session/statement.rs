@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use sluice_protocol::response::{Expect, ResponseRelay};
 use sluice_routing::effects::Effect;
-use sluice_routing::intent::{Intent, Statement};
+use sluice_routing::intent::{End as TransactionEnd, Intent, PrimaryNeed, Statement, WriteKind};
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Instant, sleep};
 
@@ -53,6 +53,11 @@ impl<'a> Job<'a> {
     pub(super) fn text(frames: &'a [u8], expect: Expect, statement: &'a Statement) -> Self {
         Self { body: Body::Frames(frames), expect, statement }
     }
+
+    /// Whether the statement is executed by it, not only prepared or asked about.
+    fn runs(&self) -> bool {
+        matches!(self.expect, Expect::Query | Expect::Execute)
+    }
 }
 
 /// What comes after a try that did not end in an answer.
@@ -90,11 +95,30 @@ impl Session {
         }
     }
 
+    /// Runs a job whose command has no answer: what goes wrong is owed to the next command that has one.
+    /// `false`: it was not sent.
+    pub(super) async fn run_unanswered(&mut self, job: &Job<'_>) -> Result<bool, End> {
+        match self.try_job(job).await {
+            Ok(_) => Ok(true),
+            Err(Next::Fail(failure)) => {
+                self.let_go_if_idle();
+                self.owed = Some(failure);
+                Ok(false)
+            }
+            Err(Next::End(end)) => Err(end),
+            Err(Next::Retry) => Err(End::Failed),
+        }
+    }
+
     async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
         let deadline = self.hold_deadline();
         loop {
             let instance = match self.place(job.statement, deadline).await {
                 Ok(instance) => instance,
+                // What it asks for has happened; the session gets its OK from where it goes on.
+                Err(super::place::NoPlace::Fail(Failure::RolledBack(_))) if is_rollback(job.statement) => {
+                    continue;
+                }
                 Err(super::place::NoPlace::Fail(failure)) => return Err(Next::Fail(failure)),
                 Err(super::place::NoPlace::End(end)) => return Err(Next::End(end)),
             };
@@ -104,6 +128,7 @@ impl Session {
                 Err(next) => match next {
                     Next::Retry if Instant::now() < deadline => self.pause_before_retry().await,
                     Next::Retry => return Err(Next::Fail(Failure::NotExecuted(Cause::Unreachable))),
+                    Next::Fail(Failure::RolledBack(_)) if is_rollback(job.statement) => {}
                     Next::Fail(_) | Next::End(_) => return Err(next),
                 },
             }
@@ -113,7 +138,7 @@ impl Session {
     async fn pause_before_retry(&mut self) {
         self.let_go_if_idle();
         tokio::select! {
-            _ = self.shape.changed() => {}
+            changed = self.shape.changed() => self.follow_shape(changed.is_ok()),
             () = sleep(RETRY_PAUSE) => {}
         }
     }
@@ -133,7 +158,7 @@ impl Session {
         let (capabilities, filter) = (self.client_capabilities(), self.tracker_filter());
         let entry = std::sync::Arc::clone(self.registration.entry());
         let context = std::sync::Arc::clone(&self.context);
-        let mut interrupt = if in_transaction && !job.statement.effects.has(Effect::MayCommit) {
+        let mut interrupt = if in_transaction && !self.may_have_committed(job) {
             Interrupt::ByRollBack(&entry)
         } else if self.replica == Some(instance) && self.home.is_none() {
             let (feed, shape) = (&*context.feed, self.shape.clone());
@@ -272,7 +297,7 @@ impl Session {
             }
             Cut::Server(delivered) => (Cause::InstanceLost, delivered),
         };
-        let may_commit = self.may_have_committed(job.statement);
+        let may_commit = self.may_have_committed(job);
         let lost_home = self.lost_home(instance, cause);
         if may_commit {
             return match delivered {
@@ -283,23 +308,34 @@ impl Session {
         match (delivered, lost_home) {
             (Delivered::Something, _) => Next::Fail(Failure::AnswerCut),
             (Delivered::Nothing, Some(failure)) => Next::Fail(failure),
+            // The first write of a transaction that begins by itself (autocommit=0).
+            (Delivered::Nothing, None) if matches!(job.statement.intent, Intent::Write(_)) && job.runs() => {
+                Next::Fail(Failure::RolledBack(cause))
+            }
             (Delivered::Nothing, None) => Next::Retry,
         }
     }
 
     /// Whether a statement that was sent and not answered may have left something committed.
-    fn may_have_committed(&self, statement: &Statement) -> bool {
-        if statement.effects.has(Effect::MayCommit) || statement.effects.has(Effect::Unprovable) {
+    fn may_have_committed(&self, job: &Job<'_>) -> bool {
+        let statement = job.statement;
+        if !job.runs() || is_rollback(statement) {
+            return false;
+        }
+        if statement.effects.has(Effect::Unprovable) || statement.effects.has(Effect::SetsGlobal) {
             return true;
         }
-        if self.facts.in_transaction() {
-            return false;
+        if self.facts.in_transaction() || !self.facts.autocommit() {
+            let of_transaction = matches!(statement.intent, Intent::Write(WriteKind::Data))
+                && !statement.effects.has(Effect::SeveralStatements);
+            return statement.effects.has(Effect::MayCommit) && !of_transaction;
         }
         match statement.intent {
             Intent::HarmlessRead
             | Intent::LastStatement
             | Intent::ConnectionId { .. }
             | Intent::SessionState
+            | Intent::NeedsPrimary(PrimaryNeed::Attached)
             | Intent::TransactionStart { .. } => false,
             Intent::NeedsPrimary(_)
             | Intent::Kill { .. }
@@ -307,5 +343,21 @@ impl Session {
             | Intent::Savepoint
             | Intent::Write(_) => true,
         }
+    }
+}
+
+/// Whether losing the connection does to the transaction what the statement asks for.
+fn is_rollback(statement: &Statement) -> bool {
+    match statement.intent {
+        Intent::TransactionEnd { end, .. } => end == TransactionEnd::Rollback,
+        Intent::HarmlessRead
+        | Intent::NeedsPrimary(_)
+        | Intent::LastStatement
+        | Intent::ConnectionId { .. }
+        | Intent::Kill { .. }
+        | Intent::TransactionStart { .. }
+        | Intent::Savepoint
+        | Intent::SessionState
+        | Intent::Write(_) => false,
     }
 }
