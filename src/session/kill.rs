@@ -114,6 +114,7 @@ impl Session {
 
     /// COM_RESET_CONNECTION: every connection is reset; one that can't be is dropped, which frees the same.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
+        let before = self.state.version();
         let mut broken = Vec::new();
         let mut charset = None;
         for backend in self.backends.iter_mut() {
@@ -132,8 +133,9 @@ impl Session {
         }
         let version = self.state.version();
         for backend in self.backends.iter_mut() {
-            // A reset keeps the schema, and that is all there is.
-            backend.in_step = version;
+            // A reset keeps the schema, and that is all there is: one that had not been told of a change of
+            // the schema has another.
+            backend.in_step = if backend.in_step == before { version } else { 0 };
         }
         self.forget_session();
         self.answer_ok().await
@@ -157,6 +159,11 @@ impl Session {
             super::login::change_user(&mut self.client, payload, &self.login, &entry, &self.context.login);
         let Ok(changed) = Box::pin(changed).await else { return Err(End::ChangeUserRefused) };
         self.login = changed.login;
+        if let Some(warming) = self.warming.take() {
+            // It logs in as the former user.
+            warming.dial.abort();
+            self.registration.set_warmed(warming.generation);
+        }
         self.state = SessionState::after_login(self.login.database.take().map(|schema| schema.into_vec()));
         self.facts = SessionFacts::default();
         self.last_write = None;

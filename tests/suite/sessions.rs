@@ -210,3 +210,75 @@ async fn sessions_warm_up_and_kill_works_by_the_id_the_client_knows() {
     let unknown = killer.query_drop("KILL 1099999999").await.unwrap_err();
     assert_eq!(code(&unknown), 1094);
 }
+
+#[tokio::test]
+async fn a_transaction_begun_at_the_closed_gate_by_a_pinned_session_is_waited_for() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let mut conn = path.split().await;
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    // It pins until the next transaction has begun.
+    conn.query_drop("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await.unwrap();
+    let gate = path.feed.gate();
+    gate.close(Closed::Switchover);
+    conn.query_drop("BEGIN").await.unwrap();
+    conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    assert!(!gate.drained(Instant::now()).await);
+    conn.query_drop("COMMIT").await.unwrap();
+    assert!(gate.drained(Instant::now() + SOON).await);
+    gate.open().await;
+}
+
+#[tokio::test]
+async fn replicas_that_refuse_the_account_leave_reads_to_the_primary() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let mut conn = path.split().await;
+    for node in cluster.nodes().iter().skip(1) {
+        let name = sluice_cluster::Login::app().user;
+        let lock = format!("SET sql_log_bin=0; ALTER USER '{name}'@'%' ACCOUNT LOCK");
+        for sql in ["SET GLOBAL read_only=OFF", &lock] {
+            node.exec(sql).await.unwrap();
+        }
+    }
+    let read = tokio::time::timeout(SOON, conn.query_first::<u8, _>("SELECT 1 + 1")).await;
+    assert_eq!(read.expect("the read hangs").unwrap(), Some(2));
+}
+
+#[tokio::test]
+async fn a_reset_session_reads_in_its_schema_everywhere() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let name = sluice_cluster::Login::app().user;
+    for sql in [
+        "CREATE DATABASE other".to_owned(),
+        format!("GRANT ALL ON other.* TO '{name}'@'%'"),
+        "CREATE TABLE app.t AS SELECT 'app' AS v".to_owned(),
+        "CREATE TABLE other.t AS SELECT 'other' AS v".to_owned(),
+    ] {
+        cluster.node(0).exec(&sql).await.unwrap();
+    }
+    path.publisher.publish(caught_up_topology(&cluster, 1, 0).await);
+    let mut conn = path.split().await;
+    let value: Option<String> = conn.query_first("SELECT v FROM t").await.unwrap();
+    assert_eq!(value.as_deref(), Some("app"));
+    conn.query_drop("USE other").await.unwrap();
+    conn.reset().await.unwrap();
+    let value: Option<String> = conn.query_first("SELECT v FROM t").await.unwrap();
+    assert_eq!(value.as_deref(), Some("other"));
+}
+
+#[tokio::test]
+async fn a_rollback_of_what_died_with_its_server_succeeds() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let mut conn = path.split().await;
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    cluster.wait_caught_up(0).await.unwrap();
+    conn.query_drop("BEGIN").await.unwrap();
+    conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    cluster.node(0).kill().await.unwrap();
+    path.publisher.publish(topology(&cluster, 2, 1));
+    conn.query_drop("ROLLBACK").await.unwrap();
+    assert_eq!(server_of(&mut conn).await, cluster.node(1).uuid().to_string());
+}
