@@ -283,6 +283,10 @@ impl Looped {
     ) -> Result<String, Refusal> {
         self.known(name)?;
         self.idle()?;
+        if self.desk.record().is_none() {
+            let hint = Some("`sluice status` says what adoption waits for".to_owned());
+            return Err(not_now("the cluster is not adopted yet".to_owned(), hint));
+        }
         let kind = if matches!(request, Request::Undrain { .. }) { "undrain" } else { "drain" };
         self.desk.change(change).map_err(|error| not_now(error.to_string(), None))?;
         Ok(self.desk.single(kind, request, name, Ok(format!("{kind} {name}"))))
