@@ -22,6 +22,9 @@ use tokio::time::interval;
 use report::{Round, Selects};
 use show::Show;
 
+/// A client begins a unit of work this often: enough to notice a switchover, not enough to saturate two cores that
+/// also run three servers, so that waits show the switchover and not the scheduler.
+const PACE: Duration = Duration::from_millis(25);
 /// How often the display is renewed.
 const REFRESH: Duration = Duration::from_millis(200);
 /// A switchover that is not over by then is reported as it stands.
@@ -108,7 +111,9 @@ async fn play(options: &Options, show: &Show) -> Result<bool, Failure> {
 async fn perform(options: &Options, show: &Show, stage: &Stage) -> Result<bool, Failure> {
     stage.fresh_tables().await?;
     let selects = Selects::read(stage).await?;
-    let load = Load::start(LoadConfig::mixed(stage.split(), options.clients))?;
+    let mut config = LoadConfig::mixed(stage.split(), options.clients);
+    config.pace = PACE;
+    let load = Load::start(config)?;
     show.line(&format!(
         "{} clients read and write through it: text and prepared statements, autocommit and transactions",
         options.clients
