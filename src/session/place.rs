@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{Freshness, Listener, RefuseReason, Route, Situation, decide, passes_gate};
-use sluice_routing::intent::Statement;
+use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Instant, sleep};
@@ -30,6 +30,8 @@ const REPLICA_DIAL_DEADLINE: Duration = Duration::from_millis(1500);
 /// How long a replica that could not be used is left alone by this session; by then the controller has seen
 /// for itself.
 const SHUN: Duration = Duration::from_secs(5);
+/// A server's answer to COM_INIT_DB of a schema that is not there.
+const UNKNOWN_DATABASE: u16 = 1049;
 /// Bytes a client may send ahead while its statement is held; beyond that they are left to TCP.
 const MAX_READ_AHEAD: usize = 64 * 1024;
 
@@ -154,6 +156,9 @@ impl Session {
         let dial_deadline = deadline.min(Instant::now() + DIAL_DEADLINE);
         match self.ready(primary, topology, UseAs::Writer, dial_deadline).await {
             Ok(()) => {}
+            // The current schema is gone: a USE of another one is what the client will send next.
+            Err(NotReady::Refused(error))
+                if error.code == UNKNOWN_DATABASE && statement.intent == Intent::SessionState => {}
             Err(NotReady::Refused(error)) => return Err(Failure::Server(error).into()),
             Err(NotReady::Dial(DialError::Server(error))) if is_answer(&error) => {
                 return Err(Failure::Server(*error).into());

@@ -75,21 +75,26 @@ fn merge(all: &mut SessionChanges, later: SessionChanges) {
     all.transaction_state = later.transaction_state.or(all.transaction_state.take());
 }
 
-/// Which answers are kept from the client for a second try elsewhere.
+/// Which errors of a server are kept from the client, because they say "not here, not now".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HoldBack {
     /// None.
     Nothing,
-    /// Errors by which a server says that it does not (or no longer) take the statement: read-only (1290,
-    /// 1836) and stopping (1053).
-    Refusals,
+    /// It is read-only: 1290 and 1836.
+    ReadOnly,
+    /// It is read-only, or it stops: also 1053. For what may be sent twice.
+    ReadOnlyOrStopping,
+    /// It stops, and with it the open transaction ends: 1053, and 3100 in answer to COMMIT.
+    Stopping,
 }
 
 impl HoldBack {
     pub(crate) fn keeps(self, error: &ErrPacket<'_>) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Refusals => matches!(error.code, 1053 | 1290 | 1836),
+            Self::ReadOnly => matches!(error.code, 1290 | 1836),
+            Self::ReadOnlyOrStopping => matches!(error.code, 1053 | 1290 | 1836),
+            Self::Stopping => matches!(error.code, 1053 | 3100),
         }
     }
 }
@@ -199,7 +204,8 @@ pub(crate) enum Shown {
 }
 
 /// Relays the answer to a command that has been sent. `told` is filled as far as the answer came. With
-/// [`HoldBack::Refusals`] an error of that kind that is the whole answer is not written: `told.error` has it.
+/// anything but [`HoldBack::Nothing`] an error of that kind that is the whole answer is not written: `told.error`
+/// has it.
 pub(crate) async fn relay_answer(
     server: &mut PacketStream,
     client: &mut PacketStream,
@@ -358,7 +364,7 @@ mod tests {
             ResponseRelay::new(Expect::Query, caps, TrackerFilter::default(), StatusFlags::AUTOCOMMIT);
         let mut interrupt = Interrupt::OnlyByClose(registration.entry());
         let mut told = Told::default();
-        let hold_back = HoldBack::Refusals;
+        let hold_back = HoldBack::ReadOnlyOrStopping;
         let relayed =
             relay_answer(&mut server, &mut client, &mut relay, &mut told, hold_back, &mut interrupt);
         let answer = async {

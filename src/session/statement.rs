@@ -60,6 +60,13 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Whether a server has refused the statement before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tries {
+    First,
+    Second,
+}
+
 /// What comes after a try that did not end in an answer.
 enum Next {
     Retry,
@@ -112,6 +119,7 @@ impl Session {
 
     async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
         let deadline = self.hold_deadline();
+        let mut tries = Tries::First;
         loop {
             let instance = match self.place(job.statement, deadline).await {
                 Ok(instance) => instance,
@@ -124,7 +132,13 @@ impl Session {
             };
             match self.exchange(instance, job).await {
                 Ok((told, Shown::ToClient)) => return Ok(told),
-                Ok((told, Shown::HeldBack)) => self.refused_by_server(instance, told, deadline).await?,
+                Ok((told, Shown::HeldBack)) => {
+                    match self.refused_by_server(instance, told, tries).await {
+                        Err(Next::Fail(Failure::RolledBack(_))) if is_rollback(job.statement) => {}
+                        refused => refused?,
+                    }
+                    tries = Tries::Second;
+                }
                 Err(next) => match next {
                     Next::Retry if Instant::now() < deadline => self.pause_before_retry().await,
                     Next::Retry => return Err(Next::Fail(Failure::NotExecuted(Cause::Unreachable))),
@@ -197,29 +211,53 @@ impl Session {
 
     /// Which errors of this server mean "not here, not now" rather than an answer for the client.
     fn hold_back(&self, instance: InstanceId, statement: &Statement) -> HoldBack {
-        let single = !statement.effects.has(Effect::SeveralStatements)
-            && !statement.effects.has(Effect::Unprovable)
-            && self.home.is_none();
-        let replica_read = self.replica == Some(instance) && statement.intent == Intent::HarmlessRead;
-        if single && (replica_read || self.context.feed.topology().is_primary(instance)) {
-            HoldBack::Refusals
-        } else {
-            HoldBack::Nothing
+        let effects = &statement.effects;
+        if effects.has(Effect::SeveralStatements) || effects.has(Effect::Unprovable) {
+            return HoldBack::Nothing;
+        }
+        let on_primary = self.context.feed.topology().is_primary(instance);
+        if self.home.is_some() {
+            let in_transaction = self.facts.in_transaction() && on_primary;
+            return if in_transaction { HoldBack::Stopping } else { HoldBack::Nothing };
+        }
+        match statement.intent {
+            Intent::HarmlessRead if on_primary || self.replica == Some(instance) => {
+                HoldBack::ReadOnlyOrStopping
+            }
+            Intent::SessionState | Intent::TransactionStart { .. } if on_primary => {
+                HoldBack::ReadOnlyOrStopping
+            }
+            // What a stopping server broke off is not for us to repeat: 1053 is the client's to hear.
+            Intent::NeedsPrimary(_) | Intent::Write(_) if on_primary => HoldBack::ReadOnly,
+            Intent::HarmlessRead
+            | Intent::SessionState
+            | Intent::TransactionStart { .. }
+            | Intent::NeedsPrimary(_)
+            | Intent::Write(_)
+            | Intent::LastStatement
+            | Intent::ConnectionId { .. }
+            | Intent::Kill { .. }
+            | Intent::TransactionEnd { .. }
+            | Intent::Savepoint => HoldBack::Nothing,
         }
     }
 
     /// A server answered that it is read-only or stopping. If it really is, the statement goes back to the
-    /// gate; otherwise the error has another cause and is the client's.
+    /// gate, once; otherwise the error has another cause and is the client's. A transaction ends with its
+    /// server.
     async fn refused_by_server(
         &mut self,
         instance: InstanceId,
         told: Told,
-        deadline: Instant,
+        tries: Tries,
     ) -> Result<(), Next> {
         let Some(error) = told.error else { return Err(Next::End(End::Failed)) };
+        if self.home.is_some() {
+            return Err(self.after_not_sent(instance));
+        }
         let stopping = error.code == 1053;
         let really = stopping || self.reads_only(instance).await;
-        if really && Instant::now() < deadline {
+        if really && tries == Tries::First {
             self.context.metrics.retried_refusal();
             if self.replica == Some(instance) {
                 self.shun(instance);
