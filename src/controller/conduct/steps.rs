@@ -23,10 +23,16 @@ use crate::feed::registry::Order;
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// The target is near when it has executed a position within this time of its reading.
 const NEAR: Duration = Duration::from_millis(10);
+/// The same once writes had to be slowed down: a machine that busy takes longer to answer than to apply.
+const NEAR_ENOUGH: Duration = Duration::from_millis(25);
 /// So long it may try without help; then writes are slowed down.
 const UNAIDED: Duration = Duration::from_secs(1);
-/// How long one pulse of slowing down holds new writes.
+/// How long one pulse of slowing down holds new writes, at first and at most. A pulse has to outlast the
+/// transactions open at its beginning to slow anything down, and nobody knows how long these are.
 const PULSE: Duration = Duration::from_millis(25);
+const LONGEST_PULSE: Duration = Duration::from_millis(100);
+/// After so many pulses of one length they double.
+const PULSES_OF_A_LENGTH: u32 = 8;
 /// How long client sessions may take to connect to the target. Those that don't connect later.
 const WARM: Duration = Duration::from_secs(2);
 /// How long an acker may take to attach; about 1 s was measured when it comes back to a source it just left.
@@ -39,6 +45,12 @@ const REACH: Duration = Duration::from_secs(2);
 const ROLL_BACK: Duration = Duration::from_secs(1);
 /// `super_read_only` gave up because something held it up.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
+
+/// How long the pulse after `earlier` ones is.
+fn pulse(earlier: u32) -> Duration {
+    let doubled = (earlier / PULSES_OF_A_LENGTH).min(16);
+    PULSE.saturating_mul(1 << doubled).min(LONGEST_PULSE)
+}
 
 impl Performance<'_> {
     /// Does one step; says what it found.
@@ -91,10 +103,11 @@ impl Performance<'_> {
         let began = Instant::now();
         let mut pulses = 0;
         loop {
-            if to.wait_executed(&from.executed().await?, NEAR).await? {
+            let near = if pulses == 0 { NEAR } else { NEAR_ENOUGH };
+            if to.wait_executed(&from.executed().await?, near).await? {
                 return Ok(match pulses {
                     0 => "the target has what the old primary had".into(),
-                    _ => format!("writes were slowed down by {pulses} pulses of {PULSE:?}"),
+                    _ => format!("writes were slowed down by {pulses} pulses of {PULSE:?} or more"),
                 });
             }
             if began.elapsed() > CATCH_UP {
@@ -106,7 +119,7 @@ impl Performance<'_> {
                 continue;
             }
             gate.close(Closed::Switchover);
-            let waited = to.wait_executed(&position, PULSE).await;
+            let waited = to.wait_executed(&position, pulse(pulses)).await;
             gate.open().await;
             waited?;
             pulses += 1;
