@@ -7,6 +7,7 @@
 
 pub mod dial;
 mod first;
+pub mod identity;
 pub mod login;
 pub mod secret;
 pub mod stream;
@@ -14,6 +15,7 @@ mod tls;
 
 pub use dial::{BackendConnection, DialError, Dialer, Phase, Target};
 pub use first::tracker_statement;
+pub use identity::{Identities, Identity};
 pub use login::BackendLogin;
 pub use secret::Secret;
 pub use stream::{Idle, PacketStream, ReadError, Stream};

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::first;
+use super::identity::Identity;
 use super::login::{self, BackendLogin};
 use super::stream::{PacketStream, ReadError, Stream};
 use super::tls::{CaError, Tls};
@@ -66,6 +67,9 @@ pub struct BackendConnection {
     pub version: Arc<str>,
     /// The name of the account that the server chose (of `CURRENT_USER()`); empty in the sandbox.
     pub account: Box<[u8]>,
+    /// As whom it was opened; only sessions with an equal one may use it. `None`: only the session that it was
+    /// opened for.
+    pub identity: Option<Identity>,
     /// How the server reads the texts of a fresh session.
     pub mode: LexMode,
     /// `@@read_only` when the connection was opened.
@@ -253,6 +257,8 @@ impl Dialer {
             server_uuid: identity.server_uuid,
             capabilities,
             version,
+            // In the sandbox of an expired password only changing it works, and then it is another one.
+            identity: login.identity.filter(|_| identity.server_uuid.is_some()),
             account: identity.account,
             mode: identity.mode,
             read_only: identity.read_only,

@@ -4,6 +4,7 @@
 
 use sluice_protocol::Capabilities;
 
+use super::identity::Identity;
 use super::secret::Secret;
 
 /// What every backend connection speaks, whatever the client can: trackers and the final OK of a result set
@@ -38,6 +39,9 @@ pub struct BackendLogin {
     /// The password; `None` if it may not be kept (`[login] retention = "none"`): then no further backend
     /// connection can be opened.
     pub secret: Option<Secret>,
+    /// Whose connections this login may use besides its own; `None`: nobody's, and nobody its (a sandbox, or
+    /// a login that only its client could repeat).
+    pub identity: Option<Identity>,
     /// Schema to start in.
     pub database: Option<Box<[u8]>>,
     /// Collation id of the handshake (one byte on the wire).

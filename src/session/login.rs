@@ -30,7 +30,9 @@ use self::keys::Keys;
 use self::refusal::{Failure, FailureLog};
 use self::rules::Rules;
 use self::verifiers::Verifiers;
-use crate::backend::{BackendConnection, BackendLogin, DialError, Dialer, PacketStream, Stream, Target};
+use crate::backend::{
+    BackendConnection, BackendLogin, DialError, Dialer, Identities, Identity, PacketStream, Stream, Target,
+};
 use crate::config::{ClientTlsMode, Config, Retention};
 use crate::feed::Feed;
 use crate::feed::registry::Entry;
@@ -51,6 +53,7 @@ pub struct LoginContext {
     tls_mode: ClientTlsMode,
     rules: Rules,
     verifiers: Verifiers,
+    identities: Identities,
     retention: Retention,
     max_age: Duration,
     replica_fallback: bool,
@@ -68,6 +71,7 @@ impl LoginContext {
             tls_mode: config.tls_client.mode,
             rules: Rules::new(config),
             verifiers: Verifiers::default(),
+            identities: Identities::default(),
             retention: config.login.retention,
             max_age: config.login.max_age,
             replica_fallback: config.sessions.replica_fallback,
@@ -91,8 +95,17 @@ impl LoginContext {
             && refusal.code == ErrorCode::AccessDenied.number()
         {
             self.verifiers.forget(&login.user, secret);
+            if let Some(identity) = &login.identity {
+                self.identities.end(identity);
+            }
         }
         result
+    }
+
+    /// Whether idle connections opened under `identity` may still be handed to a session with an equal one.
+    /// Not any more once a server has refused the password (1045): drop them.
+    pub fn is_current(&self, identity: &Identity) -> bool {
+        self.identities.is_current(identity)
     }
 
     /// The version to greet with: the primary's, so that drivers choose the features it has.
@@ -129,6 +142,7 @@ async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> R
     let login = BackendLogin {
         user: request.user.clone().into(),
         secret: None,
+        identity: None,
         database: request.database.clone().map(Vec::into_boxed_slice),
         collation: request.collation,
         client_capabilities: request.capabilities,
@@ -177,6 +191,7 @@ async fn let_in(
 ) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
     let (Proof::Told(secret) | Proof::Remembered { secret, .. }) = proof;
     login.secret = Some(secret.clone());
+    login.identity = Some(context.identities.of(&login.user, secret.password()));
     let verdict = verify::verify(context, &login, entry.listener).await;
     // The client's time to prove itself is over; what is left is to read one answer.
     applicant.deadline = Instant::now() + ANSWER;
@@ -190,6 +205,7 @@ async fn let_in(
         if !context.rules.admit(&connection.account, entry.peer.ip()) {
             return Err(Failure::denied(&login.user, entry.peer, !secret.password().is_empty()));
         }
+        login.identity = connection.identity;
         if context.retention == Retention::Memory && !secret.password().is_empty() {
             context.verifiers.remember(&login.user, secret);
         }
@@ -305,6 +321,7 @@ async fn change(
     let login = BackendLogin {
         user: request.user.into(),
         secret: None,
+        identity: None,
         database: request.database.map(Vec::into_boxed_slice),
         collation: request.collation.and_then(|id| u8::try_from(id).ok()).unwrap_or(current.collation),
         client_capabilities: caps,

@@ -55,6 +55,7 @@ fn as_app(password: &str) -> BackendLogin {
     BackendLogin {
         user: (*b"app").into(),
         secret: Some(Secret::new(Password::new(password.as_bytes().to_vec()))),
+        identity: None,
         database: Some((*b"app").into()),
         collation: 45,
         client_capabilities: CLIENT,

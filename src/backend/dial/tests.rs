@@ -34,6 +34,7 @@ async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
     let login = BackendLogin {
         user: (*b"app").into(),
         secret: Some(Secret::new(Password::new(b"x".to_vec()))),
+        identity: None,
         database: None,
         collation: 45,
         client_capabilities: Capabilities::empty(),
