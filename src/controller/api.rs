@@ -189,7 +189,7 @@ pub struct Status {
 /// The gate as shown.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct GateStatus {
-    /// `open`, `closed (switchover)` or `closed (no primary)`.
+    /// `open`, `narrow (switchover)`, `closed (switchover)` or `closed (no primary)`.
     pub state: String,
     /// Write units under way.
     pub open_units: u64,

@@ -3,6 +3,7 @@
 //!
 //! Never here: the order of the steps, a rule about who may be the target.
 
+mod catch_up;
 mod preflight;
 mod steps;
 mod undo;

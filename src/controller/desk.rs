@@ -259,7 +259,8 @@ impl Desk {
             wait_count: record.map_or(0, |record| record.wait_count),
             gate: GateStatus {
                 state: match feed.gate().closed() {
-                    None => "open",
+                    None if feed.gate().is_wide() => "open",
+                    None => "narrow (switchover)",
                     Some(Closed::Switchover) => "closed (switchover)",
                     Some(Closed::NoPrimary) => "closed (no primary)",
                 }

@@ -162,7 +162,7 @@ impl Looped {
             gate.close(Closed::NoPrimary);
         }
         self.desk.publish();
-        if writes && gate.closed().is_some() {
+        if writes && !gate.is_wide() {
             gate.open().await;
         }
     }

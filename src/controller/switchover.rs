@@ -263,7 +263,7 @@ impl Plan {
         let movers = self.movers().iter().map(|id| name(*id)).collect::<Vec<_>>().join(", ");
         match step {
             Step::CatchUp | Step::Near => {
-                format!("{to} executes what {from} has, writes slowed down if need be")
+                format!("{to} executes what {from} has, fewer transactions at a time if need be")
             }
             Step::Take => format!("{from} -> {to}"),
             Step::Warm => format!("client sessions open a connection to {to}"),

@@ -174,7 +174,7 @@ impl Session {
             return Ok(Some(primary));
         }
         if self.seat.enter().is_err() {
-            self.hold(deadline, Cause::NoPrimary).await?;
+            self.wait_at_gate(deadline, Cause::NoPrimary).await?;
             return Ok(None);
         }
         if self.context.feed.topology().primary == Some(primary) {
@@ -184,24 +184,36 @@ impl Session {
         Ok(None)
     }
 
-    /// Waits at the gate, or, while it is open, for a moment. `Err` when the time is over or the client left.
+    /// Waits at the gate, or, unless it is closed, for a moment. `Err` when the time is over or the client left.
     async fn hold(&mut self, deadline: Instant, cause: Cause) -> Result<(), NoPlace> {
+        if self.context.feed.gate().closed().is_some() {
+            return self.wait_at_gate(deadline, cause).await;
+        }
         if Instant::now() >= deadline {
             return Err(Failure::NotExecuted(cause).into());
         }
         self.context.metrics.held();
-        let limit = self.context.hold;
-        let closed = self.context.feed.gate().closed().is_some();
         tokio::select! {
-            end = self.seat.hold(limit), if closed => match end {
-                HoldEnd::Released => Ok(()),
-                HoldEnd::Expired => Err(Failure::NotExecuted(cause).into()),
-            },
-            changed = self.shape.changed(), if !closed => {
+            changed = self.shape.changed() => {
                 self.follow_shape(changed.is_ok());
                 Ok(())
             }
-            () = sleep(RETRY_PAUSE), if !closed => Ok(()),
+            () = sleep(RETRY_PAUSE) => Ok(()),
+            () = client_gone(&mut self.client) => Err(NoPlace::End(End::ClientLeft)),
+        }
+    }
+
+    /// Waits until the gate lets this session try again.
+    async fn wait_at_gate(&mut self, deadline: Instant, cause: Cause) -> Result<(), NoPlace> {
+        if Instant::now() >= deadline {
+            return Err(Failure::NotExecuted(cause).into());
+        }
+        self.context.metrics.held();
+        tokio::select! {
+            end = self.seat.hold(self.context.hold) => match end {
+                HoldEnd::Released => Ok(()),
+                HoldEnd::Expired => Err(Failure::NotExecuted(cause).into()),
+            },
             () = client_gone(&mut self.client) => Err(NoPlace::End(End::ClientLeft)),
         }
     }

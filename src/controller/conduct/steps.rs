@@ -19,20 +19,8 @@ use crate::controller::switchover::{self, Step};
 use crate::feed::gate::Closed;
 use crate::feed::registry::Order;
 
-/// How long the target may take to come near.
-const CATCH_UP: Duration = Duration::from_secs(30);
-/// The target is near when it has executed a position within this time of its reading.
-const NEAR: Duration = Duration::from_millis(10);
-/// The same once writes had to be slowed down: a machine that busy takes longer to answer than to apply.
-const NEAR_ENOUGH: Duration = Duration::from_millis(25);
-/// So long it may try without help; then writes are slowed down.
-const UNAIDED: Duration = Duration::from_secs(1);
-/// How long one pulse of slowing down holds new writes, at first and at most. A pulse has to outlast the
-/// transactions open at its beginning to slow anything down, and nobody knows how long these are.
-const PULSE: Duration = Duration::from_millis(25);
-const LONGEST_PULSE: Duration = Duration::from_millis(100);
-/// After so many pulses of one length they double.
-const PULSES_OF_A_LENGTH: u32 = 8;
+/// What is left of the time while no client is held.
+const UNHELD: Duration = Duration::from_secs(30);
 /// How long client sessions may take to connect to the target. Those that don't connect later.
 const WARM: Duration = Duration::from_secs(2);
 /// How long an acker may take to attach; about 1 s was measured when it comes back to a source it just left.
@@ -46,17 +34,12 @@ const ROLL_BACK: Duration = Duration::from_secs(1);
 /// `super_read_only` gave up because something held it up.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 
-/// How long the pulse after `earlier` ones is.
-fn pulse(earlier: u32) -> Duration {
-    let doubled = (earlier / PULSES_OF_A_LENGTH).min(16);
-    PULSE.saturating_mul(1 << doubled).min(LONGEST_PULSE)
-}
-
 impl Performance<'_> {
     /// Does one step; says what it found.
     pub(super) async fn step(&mut self, step: Step) -> Result<String, Failure> {
         match step {
-            Step::CatchUp | Step::Near => self.catch_up().await,
+            Step::CatchUp => self.catch_up().await,
+            Step::Near => self.come_near().await,
             Step::Take => self.take(),
             Step::Warm => self.warm().await,
             Step::Arm => self.arm().await,
@@ -91,39 +74,7 @@ impl Performance<'_> {
     }
 
     fn left(&self) -> Duration {
-        self.give_up.map_or(CATCH_UP, |give_up| give_up.saturating_duration_since(Instant::now()))
-    }
-
-    /// Brings the target near. Where its applier can't keep up with the load, new writes are held in short
-    /// pulses: many waits of milliseconds instead of one long one.
-    async fn catch_up(&self) -> Result<String, Failure> {
-        let (from, _) = self.server(self.plan.from)?;
-        let (to, _) = self.server(self.plan.to)?;
-        let gate = std::sync::Arc::clone(self.desk().publisher.feed().gate());
-        let began = Instant::now();
-        let mut pulses = 0;
-        loop {
-            let near = if pulses == 0 { NEAR } else { NEAR_ENOUGH };
-            if to.wait_executed(&from.executed().await?, near).await? {
-                return Ok(match pulses {
-                    0 => "the target has what the old primary had".into(),
-                    _ => format!("writes were slowed down by {pulses} pulses of {PULSE:?} or more"),
-                });
-            }
-            if began.elapsed() > CATCH_UP {
-                return Err(Failure::Unmet(format!("it did not come near within {CATCH_UP:?}")));
-            }
-            let position = from.executed().await?;
-            if began.elapsed() < UNAIDED {
-                to.wait_executed(&position, UNAIDED).await?;
-                continue;
-            }
-            gate.close(Closed::Switchover);
-            let waited = to.wait_executed(&position, pulse(pulses)).await;
-            gate.open().await;
-            waited?;
-            pulses += 1;
-        }
+        self.give_up.map_or(UNHELD, |give_up| give_up.saturating_duration_since(Instant::now()))
     }
 
     fn take(&self) -> Result<String, Failure> {
