@@ -34,7 +34,7 @@ const RAMP_BATCH: usize = 8;
 const RAMP_PAUSE: Duration = Duration::from_millis(1);
 /// Longest wait at a gate that is only narrow. A client that thinks in its transaction keeps its place all
 /// the while, and may not keep the others out.
-const LONGEST_NARROW_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_NARROW_WAIT: Duration = Duration::from_millis(250);
 
 /// Why the gate is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -150,7 +150,8 @@ async fn who_waits_at_a_narrow_gate_keeps_the_place_when_it_closes() {
     inside.leave();
     assert!(gate.drained(soon()).await, "a pass that comes back lets nobody into a closed gate");
     // Longer than the patience at a narrow gate.
-    tokio::time::sleep(LONGEST_NARROW_WAIT * 4).await;
+    tokio::time::advance(LONGEST_NARROW_WAIT * 4).await;
+    tokio::task::yield_now().await;
     assert_eq!((gate.open_units(), gate.held()), (0, 1));
     gate.open().await;
     let _waiting = waiter.await.unwrap();
