@@ -7,6 +7,7 @@
 
 mod answer;
 mod connections;
+mod explain;
 mod gauges;
 mod history;
 mod operations;
@@ -30,6 +31,7 @@ use crate::feed::Feed;
 use crate::lifecycle::Lifecycle;
 
 pub use connections::serve;
+pub use explain::{Explanation, PinChangeView, RouteView};
 pub use sessions::{PinView, SessionView};
 
 /// Whether all workers turn over: asked at each `GET /live`.

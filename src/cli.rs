@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what this room is for")]
 
 mod client;
+mod explain;
 mod figures;
 #[cfg(test)]
 mod invented;
@@ -76,6 +77,11 @@ enum Verb {
     Instances,
     /// List the client sessions and why they can't move.
     Sessions,
+    /// Say where something would go, and why, without doing it.
+    Explain {
+        #[command(subcommand)]
+        what: Explain,
+    },
     /// List what happened to the cluster, latest last.
     History {
         /// Most entries.
@@ -105,6 +111,21 @@ enum Verb {
         /// The instance that is the primary.
         #[arg(long)]
         primary: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Explain {
+    /// Where a statement would go from each listener, why, and what it would pin. Nothing is executed.
+    Route {
+        /// The statement.
+        statement: String,
+        /// The session's sql_mode, where it changes how quotes and backslashes read.
+        #[arg(long, default_value = "")]
+        sql_mode: String,
+        /// The session's character_set_client.
+        #[arg(long, default_value = "")]
+        charset: String,
     },
 }
 
@@ -153,6 +174,9 @@ pub fn main() -> ExitCode {
         Verb::Status => verbs::status(&reach, output),
         Verb::Instances => verbs::instances(&reach, output),
         Verb::Sessions => verbs::sessions(&reach, output),
+        Verb::Explain { what: Explain::Route { statement, sql_mode, charset } } => {
+            verbs::explain_route(&reach, output, &statement, &sql_mode, &charset)
+        }
         Verb::History { limit } => verbs::history(&reach, output, limit),
         Verb::Switchover(args) => verbs::switchover(&reach, output, args),
         Verb::Drain { name, reason, duration } => {
@@ -219,6 +243,7 @@ mod tests {
             "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",
             "sluice adopt --primary db1",
             "sluice history --limit 5",
+            "sluice explain route TRUNCATE --sql-mode ANSI_QUOTES -o json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();
         }

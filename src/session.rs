@@ -12,6 +12,7 @@ mod backends;
 pub mod client_stream;
 mod command;
 mod failure;
+mod hints;
 mod kill;
 pub mod login;
 mod metrics;
@@ -39,9 +40,10 @@ use tokio::time::Instant;
 use crate::backend::{BackendLogin, PacketStream};
 use crate::feed::Feed;
 use crate::feed::gate::Seat;
-use crate::feed::registry::{self, Registration};
+use crate::feed::registry::{self, Activity, Registration};
 use backends::{Backend, Backends, DialTask};
 use failure::Failure;
+use hints::Hints;
 use login::{LoggedIn, LoginContext};
 pub use metrics::Metrics;
 use prepared::Statements;
@@ -120,6 +122,8 @@ struct Session {
     last_write: Option<GtidSet>,
     /// A failure that happened while no command was under way; the next one gets it.
     owed: Option<Failure>,
+    /// What the client asked of us for the current statement.
+    hints: Hints,
     warming: Option<Warming>,
     /// The number of the packet that begins the answer to the current command.
     answer_sequence: u8,
@@ -195,6 +199,7 @@ impl Session {
             shunned: Vec::new(),
             last_write: None,
             owed: None,
+            hints: Hints::default(),
             warming: None,
             answer_sequence: 1,
             large_command: None,
@@ -231,6 +236,7 @@ impl Session {
 
     /// The loop over the client's commands.
     async fn run(&mut self) -> End {
+        self.registration.entry().set_activity(Activity::Idle);
         // A switchover may have begun during the login.
         self.follow_shape(true);
         loop {
@@ -239,6 +245,7 @@ impl Session {
                 Err(end) => return end,
             };
             let ended = Box::pin(self.execute(command)).await;
+            self.registration.entry().set_activity(Activity::Idle);
             self.large_command = None;
             self.answer_sequence = 1;
             if let Err(end) = ended {

@@ -3,11 +3,13 @@
 //! Each byte is one of a closed set; what the session does with it is the session's business. Bodies are borrowed and
 //! looked into only as far as their command says. Nothing here decides what is allowed.
 
+pub mod attributes;
 pub mod build;
 pub mod change_user;
 pub mod execute;
 pub mod query;
 
+pub use attributes::{Attribute, Attributes};
 pub use change_user::ChangeUser;
 pub use execute::{BoundTypes, ExecuteError, ExecuteView, RebuiltHead, TypesView, replace_statement};
 pub use query::QueryView;

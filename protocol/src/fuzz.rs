@@ -94,8 +94,13 @@ pub fn fuzz_command(data: &[u8]) {
     assert!(!command.name().is_empty());
     for caps in [Capabilities::empty(), Capabilities::from_bits(u32::MAX)] {
         if let Ok(view) = QueryView::parse(data, caps) {
-            let rebuilt = view.without_attributes(caps);
-            assert_eq!(QueryView::parse(&rebuilt, caps).map(|read| read.text), Ok(view.text));
+            let without = view.build(caps, |_| false);
+            assert_eq!(QueryView::parse(&without, caps).map(|read| read.text), Ok(view.text));
+            let rebuilt = view.build(caps, |_| true);
+            let names =
+                |view: &QueryView<'_>| view.attributes.iter().map(|a| a.name.to_vec()).collect::<Vec<_>>();
+            let again = QueryView::parse(&rebuilt, caps);
+            assert!(again.is_ok_and(|again| names(&again) == names(&view) && again.text == view.text));
         }
         if let Ok(change) = ChangeUser::parse(data, caps) {
             assert_eq!(
@@ -119,6 +124,10 @@ pub fn fuzz_execute(data: &[u8]) {
     let caps = if selector & 1 == 0 { plain } else { named };
     let payload = reader.rest();
     let Ok(view) = ExecuteView::parse(payload, parameters, caps) else { return };
+    if let Ok(without) = view.without(payload, |_| true) {
+        let again = ExecuteView::parse(&without, parameters, caps);
+        assert!(again.is_ok_and(|again| again.statement == view.statement));
+    }
     for target in all {
         match view.rebuild(9, None, target) {
             Ok(rebuilt) => {

@@ -6,6 +6,7 @@
 use sluice_protocol::GtidSet;
 
 use crate::effects::Effect;
+use crate::hint::Wish;
 use crate::intent::{Intent, Statement, WriteKind};
 use crate::pin::{PinReason, reasons};
 use crate::session_facts::{LastRoute, SessionFacts};
@@ -175,7 +176,12 @@ fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
     if !facts.autocommit() {
         return Route::Primary(PrimaryReason::AutocommitOff);
     }
-    if facts.in_server_schema() {
+    if statement.wish == Wish::Last {
+        return situation.last_replica().map_or(Route::Primary(PrimaryReason::LastStatement), |id| {
+            Route::Replica(id, ReplicaReason::LastStatement)
+        });
+    }
+    if facts.in_server_schema() && statement.wish != Wish::Replica {
         return Route::Primary(PrimaryReason::ServerSchema);
     }
     match situation.choose() {

@@ -55,6 +55,25 @@ impl fmt::Display for Intent {
     }
 }
 
+impl Intent {
+    /// What the statement is, as a sentence for people.
+    #[must_use]
+    pub const fn sentence(&self) -> &'static str {
+        match self {
+            Self::HarmlessRead => "It is a harmless read.",
+            Self::NeedsPrimary(need) => need.sentence(),
+            Self::LastStatement => "It asks about the statement before it.",
+            Self::ConnectionId { .. } => "Sluice answers it: the connection id is its own.",
+            Self::Kill { .. } => "Sluice kills by the ids that it gave to clients.",
+            Self::TransactionStart { .. } => "It begins a transaction.",
+            Self::TransactionEnd { .. } => "It ends a transaction.",
+            Self::Savepoint => "It belongs to the open transaction.",
+            Self::SessionState => "It changes the session.",
+            Self::Write(kind) => kind.sentence(),
+        }
+    }
+}
+
 /// `+temporary_table(t)` for a beginning, `-named_lock` for an end.
 impl fmt::Display for PinChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

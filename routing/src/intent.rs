@@ -18,6 +18,7 @@ mod transaction;
 mod verb;
 
 use crate::effects::{Effect, Effects};
+use crate::hint::Wish;
 use crate::lexer::{ClientCharset, LexMode, Oddity, Span};
 use crate::pin::reasons;
 use features::Features;
@@ -30,6 +31,8 @@ pub struct Statement {
     pub intent: Intent,
     /// What it does beside answering.
     pub effects: Effects,
+    /// Where its sender wants it, as far as its intent allows.
+    pub wish: Wish,
 }
 
 /// Where a statement may run.
@@ -236,9 +239,7 @@ pub fn classify(sql: &[u8], mode: LexMode) -> Statement {
         statement.effects.add(Effect::MayCommit);
         statement.distrust(need);
     }
-    if reader.wants_primary() {
-        statement.distrust(PrimaryNeed::Hint);
-    }
+    statement.wishes(reader.wish());
     statement
 }
 
@@ -263,8 +264,29 @@ impl Statement {
         statement
     }
 
+    /// A statement without a text: a command that runs where statements of this intent run and leaves nothing behind.
+    #[must_use]
+    pub fn of(intent: Intent) -> Self {
+        Self { intent, effects: Effects::default(), wish: Wish::Rules }
+    }
+
+    /// Takes note of a wish. The strongest one stands; another place is had only by what is proved harmless or would be but for
+    /// an answer that differs between servers.
+    pub fn wishes(&mut self, wish: Wish) {
+        self.wish = self.wish.max(wish);
+        match (self.wish, self.intent) {
+            (Wish::Primary, _) => self.distrust(PrimaryNeed::Hint),
+            (Wish::Replica | Wish::Last, Intent::NeedsPrimary(need))
+                if need.only_differs() && self.effects.is_empty() =>
+            {
+                self.intent = Intent::HarmlessRead;
+            }
+            (Wish::Replica | Wish::Rules | Wish::Last, _) => {}
+        }
+    }
+
     fn needs_primary(need: PrimaryNeed) -> Self {
-        Self { intent: Intent::NeedsPrimary(need), effects: Effects::default() }
+        Self::of(Intent::NeedsPrimary(need))
     }
 
     /// Takes back what was proved, where that matters.
@@ -278,6 +300,37 @@ impl Statement {
             | Intent::TransactionStart { .. }
             | Intent::TransactionEnd { .. } => self.intent = Intent::NeedsPrimary(need),
             Intent::NeedsPrimary(_) | Intent::Kill { .. } | Intent::Write(_) => {}
+        }
+    }
+}
+
+impl PrimaryNeed {
+    /// Whether the statement is harmless, and needs the primary only because another server may answer differently.
+    const fn only_differs(self) -> bool {
+        match self {
+            Self::SystemVariable | Self::ServerFunction | Self::ServerSchema | Self::ServerShow => true,
+            Self::Empty
+            | Self::NotRecognised
+            | Self::Malformed
+            | Self::ReadDifferently
+            | Self::Charset
+            | Self::TooLong
+            | Self::Hint
+            | Self::SeveralStatements
+            | Self::LockingRead
+            | Self::Into
+            | Self::UserVariable
+            | Self::UnknownFunction
+            | Self::LockFunction
+            | Self::LastInsertId
+            | Self::ConnectionId
+            | Self::Sequence
+            | Self::FoundRows
+            | Self::ExplainsOther
+            | Self::TextStatement
+            | Self::Handler
+            | Self::Attached
+            | Self::TableLocks => false,
         }
     }
 }
@@ -302,5 +355,5 @@ fn part(reader: &mut Reader<'_>) -> Option<Statement> {
             effects.add(Effect::Writes);
         }
     }
-    Some(Statement { intent, effects })
+    Some(Statement { intent, effects, wish: Wish::Rules })
 }

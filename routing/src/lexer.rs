@@ -13,6 +13,7 @@ mod skip;
 mod token;
 mod word;
 
+use crate::hint::Wish;
 use bytes::Class;
 pub use token::{ClientCharset, DoubleQuotes, LexMode, Oddity, Span, Strings, Token, TokenKind};
 pub use word::Word;
@@ -29,14 +30,14 @@ pub struct Lexer<'a> {
     /// Inside `/*! ... */`, whose content is code.
     in_executable: bool,
     odd: Option<Oddity>,
-    routed_to_primary: bool,
+    wish: Wish,
 }
 
 impl<'a> Lexer<'a> {
     /// A lexer at the start of `text`.
     #[must_use]
     pub fn new(text: &'a [u8], mode: LexMode) -> Self {
-        Self { text, at: 0, mode, in_executable: false, odd: None, routed_to_primary: false }
+        Self { text, at: 0, mode, in_executable: false, odd: None, wish: Wish::Rules }
     }
 
     /// The first oddity met so far: a reason to believe nothing that was proved about this text.
@@ -45,11 +46,10 @@ impl<'a> Lexer<'a> {
         self.odd
     }
 
-    /// Whether a comment met so far asks for the primary (`sluice:route=primary` and what other proxies
-    /// use for the same).
+    /// What the comments met so far ask for; the strongest of them.
     #[must_use]
-    pub fn wants_primary(&self) -> bool {
-        self.routed_to_primary
+    pub fn wish(&self) -> Wish {
+        self.wish
     }
 
     /// The bytes of a token. Empty for a span of another text.

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod effects;
 mod explain;
 pub mod functions;
+pub mod hint;
 pub mod intent;
 pub mod lexer;
 pub mod pin;
@@ -17,6 +18,7 @@ pub mod variables;
 
 pub use decide::{Fallback, Freshness, Listener, Route, Situation, decide, passes_gate};
 pub use effects::{Effect, Effects};
+pub use hint::Wish;
 pub use intent::{Intent, Statement, classify};
 pub use lexer::LexMode;
 pub use pin::PinReason;

@@ -2,7 +2,9 @@
 
 use metrics::{describe_gauge, gauge};
 
-use super::AdminState;
+use sluice_routing::pin::PinReason;
+
+use super::{AdminState, sessions};
 use crate::feed::gate::Closed;
 
 /// Declares the gauges with the installed recorder.
@@ -14,6 +16,7 @@ pub(super) fn describe() {
     describe_gauge!("sluice_instance_reachable", "1 if the last observation of the instance succeeded.");
     describe_gauge!("sluice_instance_lag_seconds", "Replication lag of the instance; NaN while unknown.");
     describe_gauge!("sluice_backend_connections", "Connections of this process to the instance.");
+    describe_gauge!("sluice_pins", "Sessions that can't move to another instance, by reason.");
     describe_gauge!("sluice_alarms", "Things somebody should know.");
 }
 
@@ -28,6 +31,12 @@ pub(super) fn refresh(state: &AdminState) {
     gauge!("sluice_gate_open_units").set(gate.open_units() as f64);
     gauge!("sluice_gate_held").set(gate.held() as f64);
     gauge!("sluice_alarms").set(status.alarms.len() as f64);
+    let pinned: Vec<u32> =
+        state.feed.registry().all().iter().map(|entry| sessions::pin_bits(entry)).collect();
+    for reason in PinReason::ALL {
+        let count = pinned.iter().filter(|bits| **bits & 1 << *reason as u32 != 0).count();
+        gauge!("sluice_pins", "reason" => reason.as_str()).set(count as f64);
+    }
     for instance in &status.instances {
         let labels = [("instance", instance.name.clone())];
         let lag = instance.lag_ms.map_or(f64::NAN, |lag| lag as f64 / 1000.0);

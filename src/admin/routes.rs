@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 
 use super::answer::Refused;
-use super::{AdminState, Face, gauges, history, operations, probes, sessions, token};
+use super::{AdminState, Face, explain, gauges, history, operations, probes, sessions, token};
 use crate::controller::api::{InstanceStatus, Status};
 
 /// Longest body of a request.
@@ -54,6 +54,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/status", get(status))
         .route("/instances", get(instances))
         .route("/sessions", get(sessions::list))
+        .route("/explain/route", post(explain::route))
         .route("/history", get(history::list))
         .route("/operations", get(operations::list))
         .route("/operations/{id}", get(operations::follow))

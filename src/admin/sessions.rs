@@ -24,6 +24,14 @@ pub struct SessionView {
     pub peer: String,
     /// `split`, `primary` or `replica`.
     pub listener: String,
+    /// `login`, `idle`, `running`, `held` (a statement waits at the gate or for a server) or `streaming` (a binlog).
+    pub state: String,
+    /// Where the current or last statement went: `primary`, `replica` or `refused`.
+    pub route: Option<String>,
+    /// Why there, for programs.
+    pub route_reason: Option<String>,
+    /// Why there, for people.
+    pub route_sentence: Option<String>,
     /// Milliseconds since it connected.
     pub age_ms: u64,
     /// Milliseconds since its open transaction began.
@@ -54,19 +62,30 @@ pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<SessionVie
 
 fn view(entry: &Entry, topology: &Topology) -> SessionView {
     let backend = entry.backend();
+    let route = entry.route();
     let instance = backend.and_then(|(id, _)| topology.instance(id));
     SessionView {
         id: entry.id,
         user: entry.user().map(str::to_owned),
         peer: entry.peer.to_string(),
         listener: listener_name(entry.listener).to_owned(),
+        state: entry.activity().as_str().to_owned(),
+        route: route.map(|route| route.to().to_owned()),
+        route_reason: route.map(|route| route.reason().to_owned()),
+        route_sentence: route.map(|route| route.sentence().to_owned()),
         age_ms: millis(entry.connected_at.elapsed()),
         in_transaction_ms: entry.transaction_since().map(|since| millis(Instant::now() - since)),
-        pins: pins(entry.pins()),
+        pins: pins(pin_bits(entry)),
         statements: entry.statements(),
         instance: instance.map(|instance| instance.name.to_string()),
         thread: backend.map(|(_, thread)| thread),
     }
+}
+
+/// Why the session can't move, its open transaction included.
+pub(super) fn pin_bits(entry: &Entry) -> u32 {
+    let open = entry.transaction_since().is_some();
+    entry.pins() | if open { 1 << PinReason::OpenTransaction as u32 } else { 0 }
 }
 
 fn pins(bits: u32) -> Vec<PinView> {
@@ -82,7 +101,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn listener_name(listener: Listener) -> &'static str {
+pub(super) fn listener_name(listener: Listener) -> &'static str {
     match listener {
         Listener::Split => "split",
         Listener::Primary => "primary",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use sluice_routing::decide::Listener;
+use sluice_routing::decide::{Listener, PrimaryReason};
 use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +20,7 @@ use crate::controller::api::{
     Status, StepView,
 };
 use crate::feed::gate::Closed;
+use crate::feed::registry::{Activity, RouteNote};
 use crate::feed::{Publisher, registry};
 use crate::lifecycle::Phases;
 
@@ -170,6 +171,17 @@ async fn status_sessions_and_history_are_shown() {
         (&json!("app"), &json!("db1"), &json!(88))
     );
     assert_eq!(shown["pins"][0]["reason"], "named_lock");
+    assert_eq!((&shown["state"], &shown["route"]), (&json!("login"), &json!(null)));
+    session.entry().set_activity(Activity::Held);
+    session.entry().set_route(RouteNote::Primary(PrimaryReason::Statement));
+    session.entry().set_in_transaction(true);
+    let shown = get(at, "/sessions").await.1[0].clone();
+    assert_eq!((&shown["state"], &shown["route"]), (&json!("held"), &json!("primary")));
+    assert_eq!(shown["route_sentence"], "The statement is not proved harmless.");
+    assert_eq!(
+        (&shown["pins"][0]["reason"], shown["pins"].as_array().unwrap().len()),
+        (&json!("open_transaction"), 2)
+    );
 }
 
 #[tokio::test]
@@ -282,4 +294,22 @@ async fn garbage_is_turned_away_and_disturbs_nobody() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert_eq!(get(at, "/live").await.0, 200);
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_route_is_explained() {
+    let stage = stage(Face::Operations, None).await;
+    let at = stage.address;
+    let body = r#"{"statement": "CREATE TEMPORARY TABLE x (a INT)"}"#;
+    let (status, shown) = post(at, "/explain/route", "", body).await;
+    assert_eq!((status, &shown["intent"]), (200, &json!("write:temporary_table")));
+    assert_eq!((&shown["pins"][0]["name"], &shown["pins"][0]["begins"]), (&json!("x"), &json!(true)));
+    let routes = shown["routes"].as_array().unwrap();
+    let places: Vec<_> =
+        routes.iter().map(|route| (&route["listener"], &route["situation"], &route["to"])).collect();
+    assert_eq!(places.len(), 6);
+    assert_eq!(places[0], (&json!("split"), &json!("autocommit"), &json!("primary")));
+    let quoted = r#"{"statement": "SELECT \"a\" FROM t", "sql_mode": "ANSI_QUOTES", "charset": "gbk"}"#;
+    assert_eq!(post(at, "/explain/route", "", quoted).await.1["intent"], "primary:charset");
+    assert_eq!(post(at, "/explain/route", "", "{}").await.0, 400);
 }

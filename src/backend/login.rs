@@ -29,6 +29,7 @@ pub const MIRRORED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::LOCAL_FILES)
     .union(Capabilities::INTERACTIVE)
+    .union(Capabilities::QUERY_ATTRIBUTES)
     .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS);
 
 /// What a client said about itself: enough to log in as it at any instance, also later.

@@ -96,11 +96,20 @@ impl Client {
 
     /// Posts a request and returns the id of its operation.
     pub(super) fn post(&self, path: &str, body: &serde_json::Value) -> Result<String, CliError> {
+        self.ask::<Accepted>(path, body).map(|accepted| accepted.operation)
+    }
+
+    /// Posts a question and returns its answer.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, CliError> {
         let mut request = self.agent.post(format!("{}{path}", self.admin)).header("sluice-who", who());
         if self.token.is_some() {
             request = request.header("authorization", self.authorization());
         }
-        self.read::<Accepted>(request.send_json(body)).map(|accepted| accepted.operation)
+        self.read(request.send_json(body))
     }
 
     fn read<T: DeserializeOwned>(

@@ -48,9 +48,11 @@ pub(super) fn sessions(sessions: &[SessionView]) -> String {
         "USER",
         "PEER",
         "LISTENER",
+        "STATE",
         "SINCE",
         "IN TRANSACTION",
         "STATEMENTS",
+        "ROUTE",
         "INSTANCE",
         "THREAD",
         "PINNED BY",
@@ -62,15 +64,22 @@ pub(super) fn sessions(sessions: &[SessionView]) -> String {
             or_dash(session.user.as_deref()),
             session.peer.clone(),
             session.listener.clone(),
+            session.state.clone(),
             millis(session.age_ms),
             or_dash(session.in_transaction_ms.map(millis)),
             session.statements.to_string(),
+            or_dash(route(session)),
             or_dash(session.instance.as_deref()),
             or_dash(session.thread),
             or_dash((!pins.is_empty()).then(|| pins.join(", "))),
         ]);
     }
     print(&table)
+}
+
+/// `primary (statement)`
+fn route(session: &SessionView) -> Option<String> {
+    Some(format!("{} ({})", session.route.as_ref()?, session.route_reason.as_deref().unwrap_or("?")))
 }
 
 /// One line per entry; the fields that every entry has come first, in this order.
@@ -114,7 +123,8 @@ db3   10.0.0.3:3306  replica  refused  9.7.4    draining  -      -    0         
     #[test]
     fn sessions_are_a_table() {
         let text = sessions(&[invented::session()]);
-        assert!(text.contains("app   10.0.0.9:40000  split     5 min  2.5 s"), "{text}");
+        assert!(text.contains("app   10.0.0.9:40000  split     held   5 min  2.5 s"), "{text}");
+        assert!(text.contains("primary (pinned)"), "{text}");
         assert!(text.trim_end().ends_with("temporary_table, named_lock"), "{text}");
         assert_eq!(sessions(&[]), "no sessions\n");
     }

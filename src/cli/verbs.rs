@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
-use super::{CliError, Leftover, Output, SwitchoverArgs, operation, status, tables};
-use crate::admin::SessionView;
+use super::{CliError, Leftover, Output, SwitchoverArgs, explain, operation, status, tables};
+use crate::admin::{Explanation, SessionView};
 use crate::controller::api::{InstanceStatus, Status, SwitchoverRequest};
 
 pub(super) fn status(reach: &Reach, output: Output) -> Result<(), CliError> {
@@ -26,6 +26,19 @@ pub(super) fn instances(reach: &Reach, output: Output) -> Result<(), CliError> {
 pub(super) fn sessions(reach: &Reach, output: Output) -> Result<(), CliError> {
     let sessions: Vec<SessionView> = Client::new(reach)?.get("/sessions")?;
     show(output, &sessions, || tables::sessions(&sessions));
+    Ok(())
+}
+
+pub(super) fn explain_route(
+    reach: &Reach,
+    output: Output,
+    statement: &str,
+    sql_mode: &str,
+    charset: &str,
+) -> Result<(), CliError> {
+    let body = json!({ "statement": statement, "sql_mode": sql_mode, "charset": charset });
+    let explanation: Explanation = Client::new(reach)?.ask("/explain/route", &body)?;
+    show(output, &explanation, || explain::render(&explanation));
     Ok(())
 }
 

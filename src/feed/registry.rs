@@ -5,15 +5,19 @@
 //!
 //! Never here: a session's protocol state, a decision what to do with a session.
 
+mod activity;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sluice_routing::decide::Listener;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+pub use activity::{Activity, RouteNote};
 
 /// Client-visible connection ids have this bit set, so that a `KILL` can tell them from the thread ids of a
 /// server, which count up from 1.
@@ -57,6 +61,8 @@ pub struct Entry {
     user: OnceLock<Box<str>>,
     transaction_since: AtomicU64,
     pins: AtomicU32,
+    activity: AtomicU8,
+    route: AtomicU16,
     statements: AtomicU64,
     backend: AtomicU64,
     warm_generation: AtomicU64,
@@ -105,6 +111,26 @@ impl Entry {
     /// Why the session can't move, as the bit set of `PinReason`s; 0 when it can.
     pub fn pins(&self) -> u32 {
         self.pins.load(Ordering::Relaxed)
+    }
+
+    /// Says what the session does.
+    pub fn set_activity(&self, activity: Activity) {
+        self.activity.store(activity as u8, Ordering::Relaxed);
+    }
+
+    /// What the session does.
+    pub fn activity(&self) -> Activity {
+        Activity::from_number(self.activity.load(Ordering::Relaxed))
+    }
+
+    /// Says where the current statement goes, and why.
+    pub fn set_route(&self, route: RouteNote) {
+        self.route.store(route.number(), Ordering::Relaxed);
+    }
+
+    /// Where the current or last statement went, and why; `None` before the first.
+    pub fn route(&self) -> Option<RouteNote> {
+        RouteNote::from_number(self.route.load(Ordering::Relaxed))
     }
 
     /// Counts one more statement.
@@ -278,6 +304,8 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
         user: OnceLock::new(),
         transaction_since: AtomicU64::new(0),
         pins: AtomicU32::new(0),
+        activity: AtomicU8::new(Activity::Login as u8),
+        route: AtomicU16::new(0),
         statements: AtomicU64::new(0),
         backend: AtomicU64::new(0),
         warm_generation: AtomicU64::new(0),

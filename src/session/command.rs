@@ -3,7 +3,7 @@
 //! Never here: a choice of server, what an answer means.
 
 use bytes::BytesMut;
-use sluice_protocol::command::{Command, QueryView, SetOption, build};
+use sluice_protocol::command::{Attributes, Command, QueryView, SetOption};
 use sluice_protocol::ok_packet::OkPacket;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
@@ -12,10 +12,11 @@ use sluice_routing::intent::{Intent, Statement, classify};
 use tokio::time::{Duration, Instant, timeout};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
+use super::hints::Hints;
 use super::relay::write_out;
-use super::statement::Job;
+use super::statement::{Body, Job};
 use super::{End, Session};
-use crate::feed::registry::Order;
+use crate::feed::registry::{Activity, Order};
 
 /// Largest command, payload bytes: MySQL's own upper limit for max_allowed_packet.
 const MAX_COMMAND: usize = 1 << 30;
@@ -157,6 +158,8 @@ impl Session {
     pub(super) async fn execute(&mut self, command: ClientCommand) -> Result<(), End> {
         let entry = self.registration.entry();
         entry.count_statement();
+        entry.set_activity(Activity::Running);
+        self.hints = Hints::default();
         if entry.peek_order() == Order::Close {
             return Err(End::Ordered);
         }
@@ -215,11 +218,13 @@ impl Session {
         }
     }
 
-    async fn query(&mut self, command: &ClientCommand, _body: &[u8]) -> Result<(), End> {
-        let Ok(view) = QueryView::parse(command.payload(), self.client_capabilities()) else {
+    async fn query(&mut self, command: &ClientCommand, body: &[u8]) -> Result<(), End> {
+        let Ok(view) = QueryView::parse_body(body, self.client_capabilities()) else {
             return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
         };
-        let statement = classify(view.text, self.facts.mode());
+        self.hints.take_from_query(&view);
+        let mut statement = classify(view.text, self.facts.mode());
+        statement.wishes(self.hints.wish);
         match statement.intent {
             Intent::Kill { kind, target } => self.kill(kind, target).await,
             Intent::ConnectionId { column } => {
@@ -236,18 +241,19 @@ impl Session {
             | Intent::Savepoint
             | Intent::SessionState
             | Intent::Write(_) => {
-                let job = Job::text(command.frames(), Expect::Query, &statement);
-                self.run_job(&job).await
+                // The frames that came are sent on unless something of them was for us.
+                let frames = (!self.hints.taken).then(|| command.frames());
+                let body = Body::Query { view, frames };
+                self.run_job(&Job { body, expect: Expect::Query, statement: &statement }).await
             }
         }
     }
 
     /// Runs a text in place of the client's.
     async fn own_text(&mut self, text: &[u8], statement: &Statement) -> Result<(), End> {
-        let mut frames = BytesMut::new();
-        let payload = build::query(text, sluice_protocol::Capabilities::empty());
-        frame_payload(&mut frames, &mut 0, &payload);
-        self.run_job(&Job::text(&frames, Expect::Query, statement)).await
+        let view = QueryView { attributes: Attributes::default(), text };
+        let body = Body::Query { view, frames: None };
+        self.run_job(&Job { body, expect: Expect::Query, statement }).await
     }
 
     /// Runs a command that is no statement where statements of this intent run.
@@ -257,7 +263,7 @@ impl Session {
         expect: Expect,
         intent: Intent,
     ) -> Result<(), End> {
-        let statement = Statement { intent, effects: Default::default() };
+        let statement = Statement::of(intent);
         self.run_job(&Job::text(command.frames(), expect, &statement)).await
     }
 
@@ -321,8 +327,9 @@ impl Session {
     /// A ROLLBACK of a transaction that is gone already succeeds, as after MySQL's own deadlock error.
     fn is_rollback(&mut self, command: &Command<'_>) -> bool {
         use sluice_routing::intent::End as TransactionEnd;
-        let Command::Query(text) = command else { return false };
-        let intent = classify(text, self.facts.mode()).intent;
+        let Command::Query(body) = command else { return false };
+        let Ok(view) = QueryView::parse_body(body, self.client_capabilities()) else { return false };
+        let intent = classify(view.text, self.facts.mode()).intent;
         let rollback = matches!(intent, Intent::TransactionEnd { end: TransactionEnd::Rollback, .. });
         if rollback && matches!(self.owed, Some(Failure::RolledBack(_))) {
             self.owed = None;
@@ -330,9 +337,14 @@ impl Session {
         rollback
     }
 
+    /// How long the current statement may wait for a server.
+    pub(super) fn hold_limit(&self) -> Duration {
+        self.hints.timeout.map_or(self.context.hold, |wished| wished.min(self.context.hold))
+    }
+
     /// When a wait of this session that begins now has to end.
     pub(super) fn hold_deadline(&self) -> Instant {
-        Instant::now() + self.context.hold
+        Instant::now() + self.hold_limit()
     }
 }
 

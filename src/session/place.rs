@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
-use sluice_routing::decide::{Freshness, Listener, RefuseReason, Route, Situation, decide, passes_gate};
+use sluice_routing::decide::{
+    Freshness, Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
+};
 use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
@@ -20,6 +22,7 @@ use super::failure::{Cause, Failure};
 use super::{End, Session};
 use crate::backend::{DialError, Target};
 use crate::feed::gate::HoldEnd;
+use crate::feed::registry::{Activity, Entry, RouteNote};
 
 /// Pause before something that failed for lack of a server is tried again, unless the topology changes.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -64,6 +67,7 @@ impl Session {
             let topology = self.visible_topology();
             let route = self.route(statement, &topology);
             self.facts.observe_route(&route);
+            self.registration.entry().set_route((&route).into());
             match route {
                 Route::Refuse(reason) => {
                     return Err(refusal(reason).into());
@@ -94,12 +98,21 @@ impl Session {
             let failure = self.lost_home(home, Cause::InstanceLost);
             return Err(failure.unwrap_or(Failure::NotExecuted(Cause::StateLost)).into());
         }
+        self.registration.entry().set_route(self.route_home());
         if !self.at_home_on_replica() {
             // A pinned session is itself counted at the gate, so it may write while the gate is closed:
             // the drain waits for it, and for the transaction it may begin now and keep beyond its pin.
             self.seat.stay();
         }
         Ok(home)
+    }
+
+    fn route_home(&self) -> RouteNote {
+        match (self.at_home_on_replica(), self.facts.in_transaction()) {
+            (true, _) => RouteNote::Replica(ReplicaReason::Pinned),
+            (false, true) => RouteNote::Primary(PrimaryReason::OpenTransaction),
+            (false, false) => RouteNote::Primary(PrimaryReason::Pinned),
+        }
     }
 
     /// The topology without the replicas that this session just failed to use.
@@ -184,6 +197,12 @@ impl Session {
         Ok(None)
     }
 
+    /// Counts a wait and shows it until what is returned is dropped.
+    fn note_held(&self) -> Held {
+        self.context.metrics.held();
+        Held::begin(Arc::clone(self.registration.entry()))
+    }
+
     /// Waits at the gate, or, unless it is closed, for a moment. `Err` when the time is over or the client left.
     async fn hold(&mut self, deadline: Instant, cause: Cause) -> Result<(), NoPlace> {
         if self.context.feed.gate().closed().is_some() {
@@ -192,7 +211,7 @@ impl Session {
         if Instant::now() >= deadline {
             return Err(Failure::NotExecuted(cause).into());
         }
-        self.context.metrics.held();
+        let _held = self.note_held();
         tokio::select! {
             changed = self.shape.changed() => {
                 self.follow_shape(changed.is_ok());
@@ -208,9 +227,9 @@ impl Session {
         if Instant::now() >= deadline {
             return Err(Failure::NotExecuted(cause).into());
         }
-        self.context.metrics.held();
+        let _held = self.note_held();
         tokio::select! {
-            end = self.seat.hold(self.context.hold) => match end {
+            end = self.seat.hold(self.hold_limit()) => match end {
                 HoldEnd::Released => Ok(()),
                 HoldEnd::Expired => Err(Failure::NotExecuted(cause).into()),
             },
@@ -266,6 +285,7 @@ impl Session {
             (Some(written), Listener::Split) => Freshness::AtLeast(written),
             (Some(_), Listener::Primary | Listener::Replica) | (None, _) => Freshness::Any,
         };
+        let freshness = self.hints.freshness(statement.wish, freshness);
         decide(
             statement,
             &Situation {
@@ -278,6 +298,22 @@ impl Session {
                 seed: u64::from(self.registration.entry().id),
             },
         )
+    }
+}
+
+/// Shows a session as held for as long as it lives.
+struct Held(Arc<Entry>);
+
+impl Held {
+    fn begin(entry: Arc<Entry>) -> Self {
+        entry.set_activity(Activity::Held);
+        Self(entry)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.set_activity(Activity::Running);
     }
 }
 

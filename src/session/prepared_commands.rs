@@ -9,7 +9,6 @@ use bytes::BytesMut;
 use sluice_protocol::command::{ExecuteView, build, replace_statement};
 use sluice_protocol::response::Expect;
 use sluice_protocol::{StatusFlags, frame_payload};
-use sluice_routing::effects::Effects;
 use sluice_routing::intent::{Intent, PrimaryNeed, Statement, classify};
 use sluice_routing::topology::InstanceId;
 
@@ -28,7 +27,8 @@ impl Session {
         };
         let statement = classify(text, self.facts.mode());
         // Preparing runs nothing: it goes where an execution would go and has no effects.
-        let preparing = Statement { intent: prepare_intent(statement.intent), effects: Effects::default() };
+        let mut preparing = Statement::of(prepare_intent(statement.intent));
+        preparing.wishes(statement.wish);
         let expect = Expect::Prepare { client_statement_id: client_id };
         let job = Job::text(command.frames(), expect, &preparing);
         let Some(told) = self.run_job_told(&job).await? else { return Ok(()) };
@@ -57,12 +57,19 @@ impl Session {
             return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
         };
         if let Some(types) = view.types {
-            let bound = types.to_bound();
+            let bound = types.to_bound(prepared.parameters);
             if prepared.types.as_ref() != Some(&bound) {
                 prepared.types = Some(bound);
             }
         }
         let mut statement = prepared.statement.clone();
+        // Parameters whose long data was sent have no value in the packet, so attributes can't be found behind them.
+        let readable = prepared.attached != Attached::LongData;
+        let Ok(own) = self.hints.take_from_execute(&view, payload, readable) else {
+            return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
+        };
+        let payload = own.as_deref().unwrap_or(payload);
+        statement.wishes(self.hints.wish);
         if view.wants_cursor() && statement.intent == Intent::HarmlessRead {
             // Its rows are fetched from this very connection; on the primary every pin lives in one place.
             statement.intent = Intent::NeedsPrimary(PrimaryNeed::Attached);
@@ -88,7 +95,7 @@ impl Session {
         if !open {
             return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
         }
-        let statement = Statement { intent: Intent::LastStatement, effects: Effects::default() };
+        let statement = Statement::of(Intent::LastStatement);
         let body = Body::OnPrepared { client_id, payload: command.payload() };
         let told = self.run_job_told(&Job { body, expect: Expect::Fetch, statement: &statement }).await?;
         let over = told.is_none_or(|told| {
@@ -117,7 +124,7 @@ impl Session {
         let harmless = matches!(statement.intent, Intent::HarmlessRead);
         let attached = Intent::NeedsPrimary(PrimaryNeed::Attached);
         let intent = if harmless { attached } else { statement.intent };
-        let statement = Statement { intent, effects: Effects::default() };
+        let statement = Statement::of(intent);
         let body = Body::OnPrepared { client_id, payload: command.payload() };
         if self.run_unanswered(&Job { body, expect: Expect::Nothing, statement: &statement }).await? {
             self.attach(client_id, Attached::LongData);
@@ -179,8 +186,17 @@ impl Session {
         let server_id = backend.ids.get(client_id).ok_or(NotReady::Lost)?;
         let view =
             ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
+        let readable = prepared.attached != Attached::LongData;
+        let without = super::hints::execute_for(&view, payload, backend.connection.capabilities, readable);
+        let without = without.map_err(|_| NotReady::Lost)?;
+        let payload = without.as_deref().unwrap_or(payload);
+        let view =
+            ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
+        let same_form = super::hints::same_form(capabilities, backend.connection.capabilities);
         let mut rebuilt = Vec::with_capacity(payload.len() + 16);
-        if server_id.types == TypesSeen::Yes || view.types.is_some() || prepared.parameters == 0 {
+        if same_form
+            && (server_id.types == TypesSeen::Yes || view.types.is_some() || prepared.parameters == 0)
+        {
             rebuilt.extend_from_slice(payload);
             replace_statement(&mut rebuilt, server_id.id).map_err(|_| NotReady::Lost)?;
         } else {

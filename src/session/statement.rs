@@ -5,6 +5,7 @@
 //! Never here: the choice of a server, a packet's layout, words for a client.
 
 use bytes::BytesMut;
+use sluice_protocol::command::QueryView;
 use sluice_protocol::response::{Expect, ResponseRelay};
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{End as TransactionEnd, Intent, PrimaryNeed, Statement, WriteKind};
@@ -32,6 +33,13 @@ pub(super) struct Job<'a> {
 pub(super) enum Body<'a> {
     /// These frames, the same for every server.
     Frames(&'a [u8]),
+    /// A COM_QUERY: servers that take no attributes get it without.
+    Query {
+        /// What is in it.
+        view: QueryView<'a>,
+        /// The frames as they came, if nothing was taken out of them.
+        frames: Option<&'a [u8]>,
+    },
     /// An execution of a prepared statement: the id differs from server to server.
     Execute {
         /// The id the client knows.
@@ -186,6 +194,7 @@ impl Session {
         entry.set_backend(Some((instance, backend.connection.thread_id)));
         let bytes = frames.as_deref().unwrap_or(match job.body {
             Body::Frames(frames) => frames,
+            Body::Query { frames, .. } => frames.unwrap_or_default(),
             Body::Execute { .. } | Body::OnPrepared { .. } => &[],
         });
         if write_out(&mut backend.connection.io, bytes).await.is_err() {
@@ -295,6 +304,7 @@ impl Session {
     async fn frames_for(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Option<BytesMut>, Next> {
         match job.body {
             Body::Frames(_) => Ok(None),
+            Body::Query { view, frames } => Ok(self.query_frames(instance, &view, frames)),
             Body::Execute { client_id, payload } => {
                 self.execute_frames(instance, client_id, payload).await.map(Some)
             }

@@ -81,6 +81,11 @@ impl DataPath {
         Self { publisher, feed, split, primary, replica, phases, workers: Some(workers), _store: store }
     }
 
+    /// Where the split listener is.
+    pub(crate) fn split_address(&self) -> SocketAddr {
+        self.split
+    }
+
     /// A client through the split listener.
     pub(crate) async fn split(&self) -> Conn {
         client(self.split).await

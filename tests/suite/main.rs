@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod commands;
 mod control;
 mod controller_adoption;
 mod controller_switchover;

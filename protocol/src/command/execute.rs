@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use super::attributes::{Attribute, Attributes, is_null, null_bitmap, skip_value};
 use super::byte;
 use crate::{Capabilities, Malformed, Reader, WireAppend};
 
@@ -39,10 +40,27 @@ enum Layout {
 }
 
 impl TypesView<'_> {
-    /// A copy that outlives the packet.
+    /// A copy of the first `count` that outlives the packet: attributes, which stand behind the parameters, are sent with
+    /// their types each time.
     #[must_use]
-    pub fn to_bound(&self) -> BoundTypes {
-        BoundTypes { count: self.count, layout: self.layout, raw: self.raw.into() }
+    pub fn to_bound(&self, count: u16) -> BoundTypes {
+        let mut reader = Reader::new(self.raw);
+        let kept = (0..count).try_fold(0, |_, _| {
+            self.next_type(&mut reader)?;
+            Ok::<_, Malformed>(self.raw.len() - reader.remaining())
+        });
+        let whole = (self.count, self.raw);
+        let (count, raw) = kept.ok().and_then(|end| Some((count, self.raw.get(..end)?))).unwrap_or(whole);
+        BoundTypes { count, layout: self.layout, raw: raw.into() }
+    }
+
+    /// The type at the reader, and moves behind its name if there is one.
+    fn next_type(&self, reader: &mut Reader<'_>) -> Result<u16, Malformed> {
+        let kind = reader.u16()?;
+        match self.layout {
+            Layout::Named => reader.lenenc_bytes().map(|_| kind),
+            Layout::Plain => Ok(kind),
+        }
     }
 
     fn write(&self, out: &mut Vec<u8>, target: Layout) -> Result<(), Malformed> {
@@ -211,6 +229,78 @@ impl<'a> ExecuteView<'a> {
     }
 }
 
+impl<'a> ExecuteView<'a> {
+    /// The attributes of this execution. `payload` is the one that was parsed. None are found where they can't be told
+    /// from the parameters: without types, or where long data was sent, whose parameters have no value in the packet.
+    ///
+    /// # Errors
+    /// [`Malformed`] if a value is cut off.
+    pub fn attributes(&self, payload: &'a [u8]) -> Result<Attributes<'a>, Malformed> {
+        self.split(payload).map(|(_, _, attributes)| attributes)
+    }
+
+    /// The payload without the attributes that `drop` picks.
+    ///
+    /// # Errors
+    /// [`Malformed`] if a value is cut off.
+    pub fn without(
+        &self,
+        payload: &'a [u8],
+        drop: impl Fn(&Attribute<'a>) -> bool,
+    ) -> Result<Vec<u8>, Malformed> {
+        let (types, values, attributes) = self.split(payload)?;
+        let kept: Vec<_> = attributes.iter().filter(|attribute| !drop(attribute)).collect();
+        if kept.len() == usize::from(attributes.len()) {
+            return Ok(payload.to_vec());
+        }
+        let mut out = Vec::with_capacity(payload.len());
+        out.push_u8(byte::STMT_EXECUTE);
+        out.push_u32(self.statement);
+        out.push_u8(self.flags);
+        out.push_u32(self.iterations);
+        let placeholders = usize::from(self.placeholders);
+        out.push_lenenc_int((placeholders + kept.len()) as u64);
+        if placeholders + kept.len() > 0 {
+            let nulls: Vec<bool> = (0..placeholders)
+                .map(|index| is_null(self.nulls, index))
+                .chain(kept.iter().map(Attribute::is_null))
+                .collect();
+            out.push_bytes(&null_bitmap(nulls.into_iter()));
+            out.push_u8(1);
+            out.push_bytes(types);
+            for attribute in &kept {
+                attribute.push_type(&mut out);
+            }
+        }
+        out.push_bytes(values);
+        for attribute in &kept {
+            attribute.push_value(&mut out);
+        }
+        Ok(out)
+    }
+
+    /// Types and values of the parameters, and the attributes behind them.
+    fn split(&self, payload: &'a [u8]) -> Result<(&'a [u8], &'a [u8], Attributes<'a>), Malformed> {
+        let values = payload.get(self.values_at..).unwrap_or_default();
+        let Some(types) = self.types.filter(|types| types.layout == Layout::Named) else {
+            return Ok((&[], values, Attributes::default()));
+        };
+        let (mut kinds, mut reader) = (Reader::new(types.raw), Reader::new(values));
+        for index in 0..usize::from(self.placeholders) {
+            let kind = types.next_type(&mut kinds)?;
+            if !is_null(self.nulls, index) {
+                skip_value(&mut reader, kind)?;
+            }
+        }
+        let of_parameters = types.raw.len() - kinds.remaining();
+        let end = values.len() - reader.remaining();
+        let (count, skipped) = (self.parameters - self.placeholders, usize::from(self.placeholders));
+        let attributes = Attributes::read(count, skipped, self.nulls, &mut kinds, &mut reader)?;
+        let part = |all: &'a [u8], end| all.get(..end).unwrap_or_default();
+        Ok((part(types.raw, of_parameters), part(values, end), attributes))
+    }
+}
+
 /// Exchanges the statement's id in a payload that otherwise stays as it is (types known on that connection).
 ///
 /// # Errors
@@ -273,7 +363,7 @@ mod tests {
         let first = execution(PLAIN, Some(&[8, 253]), 2, b"first values");
         let second = execution(PLAIN, None, 2, b"second values");
         let first = ExecuteView::parse(&first, 2, PLAIN).unwrap();
-        let types = first.types.unwrap().to_bound();
+        let types = first.types.unwrap().to_bound(2);
         assert_eq!((types.count(), types.footprint()), (2, 4));
         let view = ExecuteView::parse(&second, 2, PLAIN).unwrap();
         assert_eq!(view.rebuild(5, None, PLAIN), Err(ExecuteError::TypesUnknown(2)));
@@ -293,6 +383,33 @@ mod tests {
         assert_eq!(view.rebuild(1, None, PLAIN), Err(ExecuteError::Attributes));
         assert!(view.rebuild(1, None, NAMED).is_ok());
         assert!(ExecuteView::parse(&payload, 3, NAMED).is_err());
+    }
+
+    #[test]
+    fn attributes_are_read_behind_the_parameters_and_taken_out() {
+        let mut payload = vec![0x17, 9, 0, 0, 0, 8, 1, 0, 0, 0, 4, 0b0100, 1];
+        for (kind, name) in [(8u16, ""), (253, "trace"), (254, "nothing"), (253, "own")] {
+            payload.push_u16(kind);
+            payload.push_lenenc_bytes(name.as_bytes());
+        }
+        payload.push_u64(7);
+        payload.push_lenenc_bytes(b"00-1");
+        payload.push_lenenc_bytes(b"primary");
+        let view = ExecuteView::parse(&payload, 1, NAMED).unwrap();
+        let names: Vec<_> = view.attributes(&payload).unwrap().iter().map(|a| a.name).collect();
+        assert_eq!(names, [&b"trace"[..], b"nothing", b"own"]);
+        assert_eq!(view.without(&payload, |_| false).unwrap(), payload);
+        let without = view.without(&payload, |attribute| attribute.name == b"own").unwrap();
+        let again = ExecuteView::parse(&without, 1, NAMED).unwrap();
+        let kept: Vec<_> = again.attributes(&without).unwrap().iter().collect();
+        assert_eq!((kept[0].text().as_deref(), kept[1].text()), (Some(&b"00-1"[..]), None));
+        let none = again.without(&without, |_| true).unwrap();
+        let none = ExecuteView::parse(&none, 1, NAMED).unwrap();
+        assert_eq!((none.parameters, none.nulls), (1, &[0][..]));
+        assert!(none.rebuild(1, None, PLAIN).is_ok());
+        assert_eq!(view.types.unwrap().to_bound(1).count(), 1);
+        let cut = &payload[..payload.len() - 1];
+        assert!(ExecuteView::parse(cut, 1, NAMED).unwrap().attributes(cut).is_err());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! The text itself is opaque here; it is read by the routing lexer.
 
+use super::attributes::{Attribute, Attributes, null_bitmap};
 use super::byte;
-use crate::{Capabilities, Malformed, Reader};
+use crate::{Capabilities, Malformed, Reader, WireAppend};
 
 /// Attributes of one statement at most; MySQL has the same limit for parameters.
 const MAX_ATTRIBUTES: u64 = 65_535;
@@ -11,19 +12,10 @@ const MAX_ATTRIBUTES: u64 = 65_535;
 /// A COM_QUERY taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryView<'a> {
-    /// Whether the client attached attributes.
-    pub attributes: Attributes,
+    /// What the client attached.
+    pub attributes: Attributes<'a>,
     /// The text, as far as it is in the payload that was given.
     pub text: &'a [u8],
-}
-
-/// Attributes of a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attributes {
-    /// None.
-    Absent,
-    /// This many.
-    Present(u16),
 }
 
 impl<'a> QueryView<'a> {
@@ -33,34 +25,60 @@ impl<'a> QueryView<'a> {
     /// # Errors
     /// [`Malformed`] if it is no COM_QUERY or its attributes do not have their form.
     pub fn parse(payload: &'a [u8], caps: Capabilities) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(payload);
-        if reader.u8()? != byte::QUERY {
-            return Err(Malformed::Invalid("command"));
+        match payload.split_first() {
+            Some((&byte::QUERY, body)) => Self::parse_body(body, caps),
+            Some(_) | None => Err(Malformed::Invalid("command")),
         }
-        if !caps.contains(Capabilities::QUERY_ATTRIBUTES) {
-            return Ok(Self { attributes: Attributes::Absent, text: reader.rest() });
-        }
-        let count = reader.lenenc_int()?;
-        let sets = reader.lenenc_int()?;
-        if sets != 1 || count > MAX_ATTRIBUTES {
-            return Err(Malformed::Invalid("number of attributes"));
-        }
-        let Ok(count) = u16::try_from(count) else { return Err(Malformed::Invalid("number of attributes")) };
-        if count == 0 {
-            return Ok(Self { attributes: Attributes::Absent, text: reader.rest() });
-        }
-        skip_attributes(&mut reader, count)?;
-        Ok(Self { attributes: Attributes::Present(count), text: reader.rest() })
     }
 
-    /// The payload for a server with which `target` was agreed, without attributes.
+    /// As [`Self::parse`], of what stands behind the command byte.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the attributes do not have their form.
+    pub fn parse_body(body: &'a [u8], caps: Capabilities) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let attributes = match caps.contains(Capabilities::QUERY_ATTRIBUTES) {
+            true => read_attributes(&mut reader)?,
+            false => Attributes::default(),
+        };
+        Ok(Self { attributes, text: reader.rest() })
+    }
+
+    /// The payload for a server with which `target` was agreed, with the attributes that `keep` picks; with none if the
+    /// server takes none.
     #[must_use]
-    pub fn without_attributes(&self, target: Capabilities) -> Vec<u8> {
-        super::build::query(self.text, target)
+    pub fn build(&self, target: Capabilities, keep: impl Fn(&Attribute<'a>) -> bool) -> Vec<u8> {
+        let kept: Vec<_> = self.attributes.iter().filter(keep).collect();
+        if kept.is_empty() || !target.contains(Capabilities::QUERY_ATTRIBUTES) {
+            return super::build::query(self.text, target);
+        }
+        let mut out = Vec::with_capacity(16 + 32 * kept.len() + self.text.len());
+        out.push_u8(byte::QUERY);
+        out.push_lenenc_int(kept.len() as u64);
+        out.push_bytes(&[1]);
+        out.push_bytes(&null_bitmap(kept.iter().map(Attribute::is_null)));
+        out.push_u8(1);
+        for attribute in &kept {
+            attribute.push_type(&mut out);
+        }
+        for attribute in &kept {
+            attribute.push_value(&mut out);
+        }
+        out.push_bytes(self.text);
+        out
     }
 }
 
-fn skip_attributes(reader: &mut Reader<'_>, count: u16) -> Result<(), Malformed> {
+fn read_attributes<'a>(reader: &mut Reader<'a>) -> Result<Attributes<'a>, Malformed> {
+    let count = reader.lenenc_int()?;
+    let sets = reader.lenenc_int()?;
+    if sets != 1 || count > MAX_ATTRIBUTES {
+        return Err(Malformed::Invalid("number of attributes"));
+    }
+    let Ok(count) = u16::try_from(count) else { return Err(Malformed::Invalid("number of attributes")) };
+    if count == 0 {
+        return Ok(Attributes::default());
+    }
     let nulls = reader.take(usize::from(count).div_ceil(8))?;
     if reader.u8()? == 0 {
         return Err(Malformed::Invalid("types of attributes"));
@@ -70,50 +88,7 @@ fn skip_attributes(reader: &mut Reader<'_>, count: u16) -> Result<(), Malformed>
         reader.u16()?;
         reader.lenenc_bytes()?;
     }
-    for index in 0..usize::from(count) {
-        let kind = types.u16()?;
-        types.lenenc_bytes()?;
-        let null = nulls.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1);
-        if !null {
-            skip_value(reader, kind)?;
-        }
-    }
-    Ok(())
-}
-
-/// Passes over one binary value; the second byte of `kind` is the sign flag.
-fn skip_value(reader: &mut Reader<'_>, kind: u16) -> Result<(), Malformed> {
-    let [kind, _] = kind.to_le_bytes();
-    match kind {
-        // NULL
-        6 => {}
-        // TINY, BOOL
-        1 | 244 => {
-            reader.take(1)?;
-        }
-        // SHORT, YEAR
-        2 | 13 => {
-            reader.take(2)?;
-        }
-        // LONG, FLOAT, INT24
-        3 | 4 | 9 => {
-            reader.take(4)?;
-        }
-        // DOUBLE, LONGLONG
-        5 | 8 => {
-            reader.take(8)?;
-        }
-        // TIMESTAMP, DATE, TIME, DATETIME: one byte of length
-        7 | 10..=12 => {
-            let length = reader.u8()?;
-            reader.take(usize::from(length))?;
-        }
-        // Every other type is a length-encoded string.
-        _ => {
-            reader.lenenc_bytes()?;
-        }
-    }
-    Ok(())
+    Attributes::read(count, 0, nulls, &mut types, reader)
 }
 
 #[cfg(test)]
@@ -156,9 +131,27 @@ mod tests {
         payload.push_u16(9);
         payload.push_bytes(b"SELECT 1");
         let view = QueryView::parse(&payload, ATTRIBUTES).unwrap();
-        assert_eq!(view, QueryView { attributes: Attributes::Present(6), text: b"SELECT 1" });
-        assert_eq!(view.without_attributes(Capabilities::empty()), b"\x03SELECT 1");
-        assert_eq!(view.without_attributes(ATTRIBUTES), b"\x03\x00\x01SELECT 1");
+        assert_eq!((view.attributes.len(), view.text), (6, &b"SELECT 1"[..]));
+        assert_eq!(view.build(Capabilities::empty(), |_| true), b"\x03SELECT 1");
+        assert_eq!(view.build(ATTRIBUTES, |_| false), b"\x03\x00\x01SELECT 1");
+        assert_eq!(view.build(ATTRIBUTES, |_| true), payload);
+        let some = view.build(ATTRIBUTES, |attribute| attribute.name != b"c" && attribute.name != b"b");
+        let names: Vec<_> = QueryView::parse(&some, ATTRIBUTES)
+            .unwrap()
+            .attributes
+            .iter()
+            .map(|a| (a.name.to_vec(), a.text()))
+            .collect();
+        let text = |text: &'static str| Some(text.as_bytes().into());
+        assert_eq!(
+            names,
+            [
+                (b"a".to_vec(), text("5")),
+                (b"d".to_vec(), text("value")),
+                (b"".to_vec(), text("9")),
+                (b"n".to_vec(), None),
+            ]
+        );
     }
 
     #[test]
@@ -170,7 +163,7 @@ mod tests {
         }
         let none = with_attributes(b"SELECT 3", &[]);
         assert_eq!(none, super::super::build::query(b"SELECT 3", ATTRIBUTES));
-        assert_eq!(QueryView::parse(&none, ATTRIBUTES).unwrap().attributes, Attributes::Absent);
+        assert!(QueryView::parse(&none, ATTRIBUTES).unwrap().attributes.is_empty());
         assert_eq!(QueryView::parse(&none, Capabilities::empty()).unwrap().text, b"\x00\x01SELECT 3");
     }
 }

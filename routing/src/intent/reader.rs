@@ -3,6 +3,7 @@
 //! This file must never skip a token silently.
 
 use super::Features;
+use crate::hint::Wish;
 use crate::lexer::{LexMode, Lexer, Oddity, Span, Token, TokenKind, Word};
 
 /// A lexer with one token of look-ahead that stops at `;`.
@@ -160,7 +161,7 @@ impl<'a> Reader<'a> {
         self.lexer.oddity()
     }
 
-    pub(super) fn wants_primary(&self) -> bool {
-        self.lexer.wants_primary()
+    pub(super) fn wish(&self) -> Wish {
+        self.lexer.wish()
     }
 }

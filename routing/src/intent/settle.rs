@@ -12,6 +12,10 @@ use crate::pin::PinReason;
 pub(super) fn settle(promised: Intent, reader: &Reader<'_>, effects: &mut Effects) -> Intent {
     let signs = reader.features();
     add_effects(promised, signs, reader, effects);
+    if promised == Intent::NeedsPrimary(PrimaryNeed::ServerShow) {
+        // A wish may send it to a replica, so a stronger need must show.
+        return need_of(signs, &BEFORE_LAST_STATEMENT).map_or(promised, Intent::NeedsPrimary);
+    }
     if promised != Intent::HarmlessRead {
         return promised;
     }

@@ -4,12 +4,10 @@
 
 use super::bytes::{self, Class};
 use super::{Lexer, Oddity};
+use crate::hint::Wish;
 
 /// The newest version whose conditional comments every supported server executes (8.0.17).
 const EXECUTED_BY_ALL: u32 = 80_017;
-
-/// How much of a comment is searched for a wish about routing; longer comments say it at the start.
-const HINT_LIMIT: usize = 256;
 
 impl Lexer<'_> {
     /// Moves to the first byte of the next token.
@@ -55,10 +53,11 @@ impl Lexer<'_> {
         let rest = self.rest();
         if let Some(end) = rest.windows(2).position(|pair| pair == b"*/") {
             let comment = rest.get(..end).unwrap_or_default();
-            if comment.first() == Some(&b'+') && hides_quotes(comment) {
+            if comment.first() != Some(&b'+') {
+                self.read_hint(comment);
+            } else if hides_quotes(comment) {
                 self.note(Oddity::QuoteInHint);
             }
-            self.read_hint(comment);
             self.at += end + 2;
         } else {
             self.at = self.text.len();
@@ -85,15 +84,8 @@ impl Lexer<'_> {
         self.in_executable = true;
     }
 
-    /// Comments may only strengthen: ask for the primary.
     fn read_hint(&mut self, comment: &[u8]) {
-        const WISHES: [&[u8]; 4] =
-            [b"sluice:route=primary", b"maxscale route to master", b"force_master", b"force_primary"];
-        let comment = comment.get(..HINT_LIMIT).unwrap_or(comment);
-        let asks = |wish: &[u8]| comment.windows(wish.len()).any(|part| part.eq_ignore_ascii_case(wish));
-        if WISHES.into_iter().any(asks) {
-            self.routed_to_primary = true;
-        }
+        self.wish = self.wish.max(Wish::from_comment(comment));
     }
 }
 

@@ -40,7 +40,8 @@ const OFFERED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::CONNECT_ATTRS)
     .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
     .union(Capabilities::SESSION_TRACK)
-    .union(Capabilities::DEPRECATE_EOF);
+    .union(Capabilities::DEPRECATE_EOF)
+    .union(Capabilities::QUERY_ATTRIBUTES);
 
 /// How a client has proved its password. A server has the last word in either case.
 #[derive(Debug)]

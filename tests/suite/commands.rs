@@ -1,0 +1,9 @@
+//! Commands of the protocol on real servers, sent by a client that shows every packet. Tests are named after the rows of
+//! the command table.
+//!
+//! Never here: what a driver makes of an answer (that is `tests/clients`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod attributes;
+mod raw;
