@@ -11,6 +11,7 @@
 pub mod auth;
 pub mod capabilities;
 pub mod command;
+pub mod compression;
 pub mod error_packet;
 pub mod fuzz;
 pub mod gtid;

@@ -148,6 +148,15 @@ impl Effects {
         self.role.as_deref()
     }
 
+    /// Whether the session is expected to be another afterwards.
+    pub(crate) fn touch_session(&self) -> bool {
+        let of_data = bit(Effect::Writes) | bit(Effect::MayCommit);
+        self.set & !of_data != 0
+            || !self.pins.is_empty()
+            || !self.assignments.is_empty()
+            || self.role.is_some()
+    }
+
     pub(crate) fn add(&mut self, effect: Effect) {
         self.set |= bit(effect);
     }

@@ -285,6 +285,17 @@ impl Statement {
         }
     }
 
+    /// What this is, taken for a harmless read, now that a replica refused it as a write: something that runs code which the
+    /// text doesn't show.
+    #[must_use]
+    pub fn refused_as_write(&self) -> Self {
+        let mut statement = self.clone();
+        statement.effects.add(Effect::Unprovable);
+        statement.effects.add(Effect::MayCommit);
+        statement.wishes(Wish::Primary);
+        statement
+    }
+
     fn needs_primary(need: PrimaryNeed) -> Self {
         Self::of(Intent::NeedsPrimary(need))
     }

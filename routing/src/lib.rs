@@ -12,6 +12,7 @@ pub mod hint;
 pub mod intent;
 pub mod lexer;
 pub mod pin;
+pub mod prediction;
 pub mod session_facts;
 pub mod topology;
 pub mod variables;

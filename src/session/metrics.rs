@@ -4,6 +4,8 @@
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use sluice_routing::prediction::Misprediction;
+
 use super::End;
 use super::failure::Failure;
 
@@ -21,6 +23,7 @@ pub struct Metrics {
     client_faults: Counter,
     server_refusals: Counter,
     answers_cut: Counter,
+    mispredictions: [Counter; Misprediction::ALL.len()],
 }
 
 impl std::fmt::Debug for Metrics {
@@ -50,6 +53,10 @@ impl Metrics {
             "Errors Sluice itself answered, by code: 1213 rolled back, 1053 not executed, 1180 outcome unknown."
         );
         describe_counter!("sluice_sessions_ended_total", "Ended sessions by reason.");
+        describe_counter!(
+            "sluice_classifier_mispredict_total",
+            "Statements of which the server's answer told something else than was predicted, by kind."
+        );
         let sent = |code: &'static str| counter!("sluice_errors_sent_total", "code" => code);
         Self {
             sessions: gauge!("sluice_sessions"),
@@ -63,6 +70,10 @@ impl Metrics {
             client_faults: sent("client_fault"),
             server_refusals: sent("passed_on"),
             answers_cut: sent("cut"),
+            mispredictions: std::array::from_fn(|kind| {
+                let kind = Misprediction::ALL.get(kind).map_or("", |kind| kind.as_str());
+                counter!("sluice_classifier_mispredict_total", "kind" => kind)
+            }),
         }
     }
 
@@ -88,6 +99,12 @@ impl Metrics {
 
     pub(super) fn retried_refusal(&self) {
         self.retried_refusals.increment(1);
+    }
+
+    pub(super) fn mispredicted(&self, kind: Misprediction) {
+        if let Some(counter) = self.mispredictions.get(kind as usize) {
+            counter.increment(1);
+        }
     }
 
     pub(super) fn sent_to_primary(&self) {

@@ -7,6 +7,7 @@ use sluice_protocol::{Answer, StatusFlags};
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::Statement;
 use sluice_routing::pin::PinReason;
+use sluice_routing::prediction::{Observed, compare};
 use sluice_routing::session_facts::Outcome;
 use sluice_routing::topology::InstanceId;
 
@@ -19,6 +20,7 @@ impl Session {
     /// Takes in what the answer to `statement` at `instance` told.
     pub(super) async fn settle(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
         let outcome = if told.error.is_some() { Outcome::Failed } else { Outcome::Done };
+        self.count_mispredictions(statement, told);
         self.take_in_changes(told);
         let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
             // An error carries no status flags, and it may have ended the transaction (1213) or not (1062).
@@ -46,6 +48,24 @@ impl Session {
         }
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();
+    }
+
+    /// Compares what was predicted of a statement with what its answer told; call it while the facts are those
+    /// before the answer.
+    fn count_mispredictions(&self, statement: &Statement, told: &Told) {
+        let changes = &told.changes;
+        let began = told.status.is_some_and(|status| status.contains(StatusFlags::IN_TRANS))
+            && !self.facts.in_transaction()
+            && self.facts.autocommit();
+        let observed = Observed {
+            wrote: changes.gtids.is_some().into(),
+            opened_transaction: began.into(),
+            changed_state: (changes.state_changed || changes.schema.is_some()).into(),
+        };
+        for kind in compare(statement, &observed) {
+            tracing::debug!(kind = kind.as_str(), %statement, "a statement was not what it was taken for");
+            self.context.metrics.mispredicted(kind);
+        }
     }
 
     /// Whether an error to this statement leaves it open what state the server is in.

@@ -9,6 +9,7 @@ use sluice_protocol::command::QueryView;
 use sluice_protocol::response::{Expect, ResponseRelay};
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{End as TransactionEnd, Intent, PrimaryNeed, Statement, WriteKind};
+use sluice_routing::prediction::Misprediction;
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +21,7 @@ use super::{End, Session};
 use crate::feed::registry::Order;
 
 /// Something to run: bytes for a server, and what is known of them.
+#[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     /// What to send.
     pub(super) body: Body<'a>,
@@ -30,6 +32,7 @@ pub(super) struct Job<'a> {
 }
 
 /// The bytes of a job.
+#[derive(Clone, Copy)]
 pub(super) enum Body<'a> {
     /// These frames, the same for every server.
     Frames(&'a [u8]),
@@ -128,7 +131,10 @@ impl Session {
     async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
         let deadline = self.hold_deadline();
         let mut tries = Tries::First;
+        let mut corrected = None;
         loop {
+            let statement = corrected.as_ref().unwrap_or(job.statement);
+            let job = &Job { statement, ..*job };
             let instance = match self.place(job.statement, deadline).await {
                 Ok(instance) => instance,
                 // What it asks for has happened; the session gets its OK from where it goes on.
@@ -141,11 +147,13 @@ impl Session {
             match self.exchange(instance, job).await {
                 Ok((told, Shown::ToClient)) => return Ok(told),
                 Ok((told, Shown::HeldBack)) => {
+                    let correction = self.correction(instance, job, &told);
                     match self.refused_by_server(instance, told, tries).await {
                         Err(Next::Fail(Failure::RolledBack(_))) if is_rollback(job.statement) => {}
                         refused => refused?,
                     }
                     tries = Tries::Second;
+                    corrected = correction.or(corrected);
                 }
                 Err(next) => match next {
                     Next::Retry if Instant::now() < deadline => self.pause_before_retry().await,
@@ -269,7 +277,9 @@ impl Session {
         if really && tries == Tries::First {
             self.context.metrics.retried_refusal();
             if self.replica == Some(instance) {
-                self.shun(instance);
+                if stopping {
+                    self.shun(instance);
+                }
                 return Ok(());
             }
             if stopping {
@@ -284,6 +294,17 @@ impl Session {
             Ok(()) => Err(Next::Fail(Failure::AlreadyAnswered)),
             Err(end) => Err(Next::End(end)),
         }
+    }
+
+    /// What a statement is that a replica refused as a write: not the harmless read it was taken for. A view can call
+    /// a function that writes.
+    fn correction(&self, instance: InstanceId, job: &Job<'_>, told: &Told) -> Option<Statement> {
+        let refused = told.error.as_ref().is_some_and(|error| matches!(error.code, 1290 | 1836));
+        if !refused || self.replica != Some(instance) || job.statement.intent != Intent::HarmlessRead {
+            return None;
+        }
+        self.context.metrics.mispredicted(Misprediction::ReadRefused);
+        Some(job.statement.refused_as_write())
     }
 
     async fn reads_only(&mut self, instance: InstanceId) -> bool {
