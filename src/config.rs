@@ -6,6 +6,7 @@
 //! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
 
 mod instances;
+mod networks;
 mod problem;
 mod read;
 mod rules;
@@ -13,6 +14,7 @@ mod secrets;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -216,6 +218,8 @@ pub struct Login {
     pub deny_users: Vec<String>,
     /// Networks to which a user is narrowed.
     pub allow: Vec<Allow>,
+    /// Networks whose connections begin with a PROXY header, and have to.
+    pub proxy_protocol_from: Vec<Network>,
     /// How long a password may be kept.
     pub retention: Retention,
     /// Age after which a remembered login is verified again.
@@ -269,6 +273,8 @@ pub struct ClientTls {
     pub mode: ClientTlsMode,
     /// Certificate chain and key files (PEM); `None`: a self-made pair is kept in the store.
     pub files: Option<(PathBuf, PathBuf)>,
+    /// CA file (PEM) that clients' certificates have to be signed by, for [`ClientTlsMode::VerifyCa`].
+    pub ca: Option<PathBuf>,
 }
 
 /// `[tls.client] mode`
@@ -280,6 +286,8 @@ pub enum ClientTlsMode {
     Preferred,
     /// Clients without TLS are refused with 3159.
     Required,
+    /// As required, and clients need a certificate of the CA.
+    VerifyCa,
 }
 
 /// `[tls.instance]`
@@ -289,6 +297,8 @@ pub struct InstanceTls {
     pub mode: InstanceTlsMode,
     /// CA file (PEM), for the verifying modes.
     pub ca: Option<PathBuf>,
+    /// Our own certificate chain and key (PEM), for servers that ask for one.
+    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[tls.instance] mode`

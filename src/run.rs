@@ -62,7 +62,7 @@ enum StartError {
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("can't start a thread or its runtime: {0}")]
     Thread(std::io::Error),
-    #[error("[tls.instance] ca: {0}")]
+    #[error(transparent)]
     Ca(#[from] crate::backend::CaError),
     #[error(transparent)]
     Keys(#[from] crate::session::login::KeyError),

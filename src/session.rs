@@ -150,12 +150,18 @@ struct Warming {
 
 /// Serves one client from its first byte to its last.
 pub async fn serve(
-    tcp: TcpStream,
-    peer: SocketAddr,
+    mut tcp: TcpStream,
+    mut peer: SocketAddr,
     listener: Listener,
     worker: usize,
     context: Arc<SessionContext>,
 ) {
+    if context.login.is_proxy(peer.ip()) {
+        match client_stream::proxied_peer(&mut tcp, peer).await {
+            Ok(client) => peer = client,
+            Err(error) => return context.login.without_header(peer, &error),
+        }
+    }
     let registration = registry::register(&context.feed, peer, listener);
     // The client has been told why it was not let in, and the login has counted it.
     let Ok(logged_in) = login::login(tcp, registration.entry(), &context.login).await else { return };

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::Listen;
 use crate::feed::registry::Order;
 use crate::lifecycle::Lifecycle;
+use crate::session::login::keep_verified;
 use crate::session::{self, SessionContext};
 
 /// Connections the kernel completes ahead of accept; it cuts this at net.core.somaxconn.
@@ -179,6 +180,10 @@ async fn run_worker(
             sleep(HEARTBEAT).await;
         }
     });
+    let verifying = (worker == 0).then(|| {
+        let context = Arc::clone(&context);
+        tokio::spawn(async move { keep_verified(&context.login).await })
+    });
     let mut accepting = tokio::task::JoinSet::new();
     for (listener, socket) in sockets {
         let context = Arc::clone(&context);
@@ -194,6 +199,9 @@ async fn run_worker(
     accepting.shutdown().await;
     close_sessions(&context, drain).await;
     heart.abort();
+    if let Some(verifying) = verifying {
+        verifying.abort();
+    }
 }
 
 async fn accept_loop(worker: usize, listener: Listener, socket: TcpListener, context: Arc<SessionContext>) {

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use client::{ClientAuth, ClientAuthError, ClientStep};
 pub use rsa::{KeyPair, RsaError, ServerPublicKey};
-pub use scramble::Verifier;
+pub use scramble::{PasswordHash, Verifier};
 pub use server::{Attempt, AuthError, ExpectFull, ExpectSwitchReply, FullStep, ServerAuth};
 
 /// Bytes of a nonce.
@@ -99,6 +99,42 @@ impl Password {
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Password(redacted)")
+    }
+}
+
+/// What a login at an instance is proved with.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// The password itself: good for every plugin and every server.
+    Password(Password),
+    /// Its hash, where the password may not be kept: good for `caching_sha2_password` on servers that remember the
+    /// account.
+    Hash(PasswordHash),
+}
+
+impl Credential {
+    /// The hash.
+    #[must_use]
+    pub fn hash(&self) -> PasswordHash {
+        match self {
+            Self::Password(password) => PasswordHash::of(password),
+            Self::Hash(hash) => hash.clone(),
+        }
+    }
+
+    /// Whether it is the empty password.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        match self {
+            Self::Password(password) => password.is_empty(),
+            Self::Hash(_) => false,
+        }
+    }
+}
+
+impl From<Password> for Credential {
+    fn from(password: Password) -> Self {
+        Self::Password(password)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod gtid;
 pub mod handshake;
 pub mod ok_packet;
 pub mod packet;
+pub mod proxy_header;
 pub mod reader;
 pub mod response;
 pub mod trackers;

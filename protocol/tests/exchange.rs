@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use sluice_protocol::auth::server::FAST_OK;
 use sluice_protocol::auth::{
-    AuthError, AuthPlugin, ChannelSecurity, ClientAuth, ClientAuthError, ClientStep, FullStep, KeyPair,
-    Nonce, Password, RsaError, ServerAuth, ServerPublicKey, Verifier, scramble,
+    AuthError, AuthPlugin, ChannelSecurity, ClientAuth, ClientAuthError, ClientStep, Credential, FullStep,
+    KeyPair, Nonce, Password, PasswordHash, RsaError, ServerAuth, ServerPublicKey, Verifier, scramble,
 };
 use sluice_protocol::command::ChangeUser;
 use sluice_protocol::handshake::{
@@ -43,10 +43,10 @@ fn greeting(extra: Capabilities) -> Greeting {
     Greeting::new("9.7.4", 77, nonce(1), caps, 255)
 }
 
-fn request<'a>(password: &'a Password, attributes: &'a [u8]) -> LoginRequest<'a> {
+fn request<'a>(credential: &'a Credential, attributes: &'a [u8]) -> LoginRequest<'a> {
     LoginRequest {
         user: b"app",
-        password,
+        credential,
         database: Some(b"shop"),
         capabilities: Capabilities::SESSION_TRACK | Capabilities::MULTI_RESULTS,
         collation: 255,
@@ -162,7 +162,8 @@ fn every_path_of_a_login_proves_the_password_and_hides_it() {
             for cache in [Cache::Cold, Cache::Warm, Cache::Stale] {
                 let right = password(text);
                 let greeting = greeting(tls);
-                let (login, client) = handshake(&greeting, &request(&right, &attributes), PLAIN);
+                let (login, client) =
+                    handshake(&greeting, &request(&right.clone().into(), &attributes), PLAIN);
                 let channel = if tls == Capabilities::SSL { SECURE } else { PLAIN };
                 assert_eq!((login.channel, &login.plugin), (channel, &AuthPlugin::CachingSha2));
                 assert_eq!((&login.user[..], login.database.as_deref()), (&b"app"[..], Some(&b"shop"[..])));
@@ -192,7 +193,7 @@ fn a_client_of_another_plugin_is_switched_to_ours_with_a_fresh_nonce() {
     let right = password("secret");
     let mut greeting = greeting(Capabilities::empty());
     greeting.plugin = AuthPlugin::NativePassword;
-    let (login, client) = handshake(&greeting, &request(&right, b""), PLAIN);
+    let (login, client) = handshake(&greeting, &request(&right.clone().into(), b""), PLAIN);
     assert_eq!(login.plugin, AuthPlugin::NativePassword);
     assert_eq!(**login.auth_response, scramble::native(&right, &greeting.nonce));
     let mut wire = Vec::new();
@@ -209,7 +210,8 @@ fn a_change_of_user_runs_the_same_exchange() {
     {
         let greeting = greeting(Capabilities::empty());
         let attributes = attributes::encode(&[(b"a", b"b")]);
-        let login = LoginRequest { user: b"second", database: None, ..request(&right, &attributes) };
+        let credential = right.clone().into();
+        let login = LoginRequest { user: b"second", database: None, ..request(&credential, &attributes) };
         let agreed = Greeting::REQUIRED | Capabilities::CONNECT_ATTRS;
         let (payload, client) = change_user(&login, &greeting, agreed, PLAIN);
         let change = ChangeUser::parse(&payload, agreed).unwrap();
@@ -224,7 +226,7 @@ fn a_change_of_user_runs_the_same_exchange() {
 fn strange_clients_are_refused_with_a_reason() {
     let offered = greeting(Capabilities::SSL);
     let plain = greeting(Capabilities::empty());
-    let secret = password("secret");
+    let secret = password("secret").into();
     let login = request(&secret, b"");
     let ready = || ExpectGreeting.on(&offered.encode(), PLAIN).unwrap();
     let (tls_request, pending) = ready().request_tls(&login);
@@ -475,5 +477,22 @@ proptest! {
         };
         let caps = Greeting::REQUIRED | Capabilities::CONNECT_ATTRS;
         prop_assert_eq!(ChangeUser::parse(&change.encode(&data, caps), caps), Ok(change));
+    }
+}
+
+#[test]
+fn a_password_that_was_not_kept_is_good_for_warm_servers_only() {
+    let hash = Credential::Hash(PasswordHash::of(&password("secret")));
+    let begin = |plugin| ClientAuth::begin(&plugin, nonce(1), hash.clone(), SECURE, Capabilities::empty());
+    for plugin in [AuthPlugin::CachingSha2, AuthPlugin::NativePassword] {
+        let (used, data, client) = begin(plugin);
+        assert_eq!(used, AuthPlugin::CachingSha2);
+        assert_eq!(data, scramble::caching_sha2(&password("secret"), &nonce(1)));
+        let ClientStep::Wait(client) = client.on(&FAST_OK).unwrap() else { panic!("no wait") };
+        assert!(matches!(client.on(OK), Ok(ClientStep::Done(_))));
+    }
+    for demand in [vec![1, 4], switch_to("sha256_password"), switch_to("mysql_native_password")] {
+        let error = begin(AuthPlugin::CachingSha2).2.on(&demand).unwrap_err();
+        assert_eq!(error, ClientAuthError::PasswordNotKept, "{demand:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_protocol::auth::{ChannelSecurity, ClientStep};
+use sluice_protocol::auth::{ChannelSecurity, ClientAuthError, ClientStep};
 use sluice_protocol::command::build;
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
@@ -228,7 +228,7 @@ impl Dialer {
         let tcp = open(&endpoint.address, deadline, phase).await?;
         let request = LoginRequest {
             user: &login.user,
-            password: secret.password(),
+            credential: secret.credential(),
             database: login.database.as_deref(),
             capabilities: login.capabilities(),
             collation: login.collation,
@@ -352,7 +352,7 @@ async fn authenticate(
     // Ends: every state of the exchange takes each kind of packet at most once.
     loop {
         let packet = io.read_packet(LOGIN_PACKET).await.map_err(|error| unread(error, phase))?;
-        match auth.on(&packet.payload).map_err(|error| DialError::Protocol(error.to_string()))? {
+        match auth.on(&packet.payload).map_err(unproved)? {
             ClientStep::Send { payload, next } => {
                 io.write_packet(&payload).await.map_err(lost)?;
                 auth = next;
@@ -361,6 +361,18 @@ async fn authenticate(
             ClientStep::Done(ok) => return Ok((ok, capabilities)),
             ClientStep::Refused(error) => return Err(DialError::Server(Box::new(error))),
         }
+    }
+}
+
+fn unproved(error: ClientAuthError) -> DialError {
+    match error {
+        ClientAuthError::PasswordNotKept => DialError::NoSecret,
+        ClientAuthError::Malformed(_)
+        | ClientAuthError::Plugin(_)
+        | ClientAuthError::ClearPasswordOverPlain
+        | ClientAuthError::SecondFactor
+        | ClientAuthError::OutOfPlace(_)
+        | ClientAuthError::Rsa(_) => DialError::Protocol(error.to_string()),
     }
 }
 

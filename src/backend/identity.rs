@@ -7,19 +7,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::hmac;
-use sluice_protocol::auth::Password;
+use sluice_protocol::auth::PasswordHash;
 
 /// Bytes of a tag; half of what the HMAC gives is more than enough to tell accounts apart.
 const TAG_LEN: usize = 16;
-/// Most refused identities remembered one by one. Beyond that every identity gets a new generation: sharing
-/// starts anew, and nothing old is ever handed on.
-const MAX_ENDED: usize = 4096;
+/// Most identities alive. Beyond that one is forgotten: its connections are not shared any more until somebody
+/// logs in with it again.
+const MAX_ALIVE: usize = 8192;
 
-type Tag = [u8; TAG_LEN];
+/// What an account with a password looks like within one process.
+pub type Tag = [u8; TAG_LEN];
 
 /// An account name with one of its passwords, of one generation. Equal only within one process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,38 +34,49 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Makes identities and knows which of them have ended; one per process.
+impl Identity {
+    /// Account and password without the generation.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+}
+
+/// Makes identities and knows which of them are alive; one per process.
 pub struct Identities {
     key: hmac::Key,
-    /// Generations begun so far. 0: none has ended yet, which spares the lock.
-    begun: AtomicU64,
-    ended: Mutex<Ended>,
+    alive: Mutex<Alive>,
 }
 
 #[derive(Default)]
-struct Ended {
+struct Alive {
+    /// Accepted by a server and not refused since.
     generations: HashMap<Tag, u64>,
-    /// The generation of every tag that is not in the map.
-    others: u64,
+    begun: u64,
 }
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identities").field("begun", &self.begun).finish_non_exhaustive()
+        f.debug_struct("Identities").finish_non_exhaustive()
     }
 }
 
 impl Default for Identities {
     fn default() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>());
-        Self { key, begun: AtomicU64::new(0), ended: Mutex::default() }
+        Self { key, alive: Mutex::default() }
     }
 }
 
 impl Identities {
-    /// The identity of an account's name with this password, of the generation that lives now.
+    fn lock(&self) -> MutexGuard<'_, Alive> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity of an account's name with the password of this hash: the one that is alive, or one that no
+    /// server has accepted yet.
     #[must_use]
-    pub fn of(&self, user: &[u8], password: &Password) -> Identity {
+    pub fn of(&self, user: &[u8], password: &PasswordHash) -> Identity {
         let mut context = hmac::Context::with_key(&self.key);
         // A user name holds no zero byte: the protocol ends it with one.
         for part in [user, &[0], password.as_bytes()] {
@@ -75,45 +86,50 @@ impl Identities {
         for (to, from) in tag.iter_mut().zip(context.sign().as_ref()) {
             *to = *from;
         }
-        Identity { tag, generation: self.generation(&tag) }
+        let generation = self.lock().generations.get(&tag).copied().unwrap_or_default();
+        Identity { tag, generation }
     }
 
-    fn generation(&self, tag: &Tag) -> u64 {
-        if self.begun.load(Ordering::Acquire) == 0 {
-            return 0;
+    /// A server has accepted it: the same identity, alive.
+    #[must_use]
+    pub fn accepted(&self, Identity { tag, .. }: Identity) -> Identity {
+        let alive = &mut *self.lock();
+        if !alive.generations.contains_key(&tag) && alive.generations.len() >= MAX_ALIVE {
+            let forgotten = alive.generations.iter().min_by_key(|(_, generation)| **generation);
+            if let Some(tag) = forgotten.map(|(tag, _)| *tag) {
+                alive.generations.remove(&tag);
+            }
         }
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.generations.get(tag).copied().unwrap_or(ended.others)
+        let generation = *alive.generations.entry(tag).or_insert_with(|| {
+            alive.begun += 1;
+            alive.begun
+        });
+        Identity { tag, generation }
     }
 
-    /// Whether connections of this identity may still be handed on.
+    /// Whether connections of this identity may be handed on.
     #[must_use]
     pub fn is_current(&self, identity: &Identity) -> bool {
-        identity.generation == self.generation(&identity.tag)
+        self.lock().generations.get(&identity.tag) == Some(&identity.generation)
     }
 
-    /// A server has refused this identity: its generation ends.
+    /// A server has refused it: its generation ends.
     pub fn end(&self, identity: &Identity) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.generations.get(&identity.tag).copied().unwrap_or(ended.others) != identity.generation {
-            return;
-        }
-        let next = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        if ended.generations.len() >= MAX_ENDED {
-            ended.generations.clear();
-            ended.others = next;
-        } else {
-            ended.generations.insert(identity.tag, next);
+        let mut alive = self.lock();
+        if alive.generations.get(&identity.tag) == Some(&identity.generation) {
+            alive.generations.remove(&identity.tag);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sluice_protocol::auth::Password;
+
     use super::*;
 
-    fn password(text: &str) -> Password {
-        Password::new(text.as_bytes().to_vec())
+    fn password(text: &str) -> PasswordHash {
+        PasswordHash::of(&Password::new(text.as_bytes().to_vec()))
     }
 
     #[test]
@@ -130,27 +146,28 @@ mod tests {
     #[test]
     fn a_refused_identity_never_comes_back() {
         let identities = Identities::default();
-        let (old, other) = (identities.of(b"app", &password("a")), identities.of(b"app", &password("b")));
+        let accept = |text| identities.accepted(identities.of(b"app", &password(text)));
+        assert!(!identities.is_current(&identities.of(b"app", &password("a"))), "nobody has accepted it");
+        let (old, other) = (accept("a"), accept("b"));
+        assert_eq!(identities.of(b"app", &password("a")), old);
         identities.end(&old);
         assert!(!identities.is_current(&old) && identities.is_current(&other));
-        let again = identities.of(b"app", &password("a"));
+        let again = accept("a");
         assert!(again != old && identities.is_current(&again));
         identities.end(&old);
         assert!(identities.is_current(&again), "it has ended once");
     }
 
     #[test]
-    fn the_memory_of_refusals_is_bounded_and_forgets_towards_caution() {
+    fn memory_is_bounded_and_the_oldest_goes() {
         let identities = Identities::default();
-        let (kept, last) = (identities.of(b"kept", &password("a")), identities.of(b"last", &password("a")));
-        for number in 0..MAX_ENDED {
-            identities.end(&identities.of(number.to_string().as_bytes(), &password("a")));
+        let accept = |user: &str| identities.accepted(identities.of(user.as_bytes(), &password("a")));
+        let first = accept("first");
+        for number in 0..MAX_ALIVE {
+            assert!(identities.is_current(&accept(&number.to_string())));
         }
-        assert!(identities.is_current(&kept));
-        identities.end(&last);
-        assert!(!identities.is_current(&last) && !identities.is_current(&kept));
-        assert!(identities.is_current(&identities.of(b"kept", &password("a"))));
-        let ended = identities.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(ended.generations.len() <= MAX_ENDED);
+        assert!(!identities.is_current(&first));
+        assert_eq!(identities.lock().generations.len(), MAX_ALIVE);
+        assert!(identities.is_current(&accept("first")));
     }
 }

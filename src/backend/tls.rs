@@ -12,24 +12,24 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error as RustlsError,
+    RootCertStore, SignatureScheme,
 };
 
 use super::stream::Stream;
 use crate::config::{InstanceTls, InstanceTlsMode};
 
-/// `[tls.instance] ca` is not usable.
+/// `[tls.instance] ca`, `cert` or `key` is not usable.
 #[derive(Debug, Error)]
-#[error("[tls.instance] ca: {0}")]
+#[error("[tls.instance] {0}")]
 pub struct CaError(String);
 
 /// What to do about TLS when an instance has greeted.
@@ -62,8 +62,11 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(|error| CaError(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let config = match &settings.files {
+            Some((certificate, key)) => own_certificate(config, certificate, key)?,
+            None => config.with_no_client_auth(),
+        };
         Ok(Self { mode, connector: Some(TlsConnector::from(Arc::new(config))) })
     }
 
@@ -95,26 +98,43 @@ impl Tls {
     }
 }
 
+/// Shows servers that ask for one a certificate of ours (`REQUIRE X509` and the like).
+fn own_certificate(
+    config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    certificate: &Path,
+    key: &Path,
+) -> Result<ClientConfig, CaError> {
+    let (cert_name, key_name) = (certificate.display(), key.display());
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| CaError(format!("cert: {cert_name}: {error}")))?;
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| CaError(format!("key: {key_name}: {error}")))?;
+    config
+        .with_client_auth_cert(chain, private)
+        .map_err(|error| CaError(format!("cert and key: {cert_name}, {key_name}: {error}")))
+}
+
 fn chain_verifier(
     mode: InstanceTlsMode,
     ca: Option<&Path>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, CaError> {
-    let path = ca.ok_or_else(|| CaError("needed by this mode".to_owned()))?;
+    let path = ca.ok_or_else(|| CaError("ca: needed by this mode".to_owned()))?;
     let name = path.display();
     let mut roots = RootCertStore::empty();
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| CaError(format!("{name}: {error}")))?;
+        .map_err(|error| CaError(format!("ca: {name}: {error}")))?;
     for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(|error| CaError(format!("{name}: {error}")))?;
+        roots.add(certificate.clone()).map_err(|error| CaError(format!("ca: {name}: {error}")))?;
     }
     if roots.is_empty() {
-        return Err(CaError(format!("{name} holds no certificate")));
+        return Err(CaError(format!("ca: {name} holds no certificate")));
     }
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
-        .map_err(|error| CaError(format!("{name}: {error}")))?;
+        .map_err(|error| CaError(format!("ca: {name}: {error}")))?;
     Ok(match mode {
         InstanceTlsMode::VerifyIdentity => inner,
         InstanceTlsMode::VerifyCa

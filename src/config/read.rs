@@ -1,14 +1,14 @@
 //! Reading the sections of the file into checked values, each with its default.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::instances::is_name;
-use super::section::{Located, Section};
+use super::section::Section;
 use super::{
-    Accounts, ClientTls, ClientTlsMode, Cluster, Durability, Failover, InstanceTls, InstanceTlsMode,
-    LogFormat, Login, OnLeftover, Retention, Sessions, Switchover, WithoutAcker, instances, rules, secrets,
+    Accounts, ClientTls, Cluster, Durability, Failover, InstanceTls, LogFormat, Login, OnLeftover, Retention,
+    Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets, tls,
 };
 
 /// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
@@ -46,7 +46,7 @@ pub(super) struct Draft {
 pub(super) fn draft(root: &Section<'_>) -> Draft {
     let switchover = root.child("switchover");
     let switchover_line = switchover.line();
-    let (tls_client, tls_instance) = tls(root.child("tls"));
+    let (tls_client, tls_instance) = tls::tls(root.child("tls"));
     Draft {
         cluster: cluster(root.child("cluster")),
         instances: instances::read(root),
@@ -129,16 +129,15 @@ fn admin(section: Section<'_>) -> Option<super::Secret> {
 
 fn login(section: Section<'_>) -> Login {
     let deny_users = section.texts("deny_users").map_or_else(|| vec!["root".to_owned()], |users| users.value);
-    section.must_be_empty("allow");
-    section.must_be_empty("proxy_protocol_from");
     let retention = [
         ("session", Some(Retention::Session)),
         ("memory", Some(Retention::Memory)),
-        ("none", None::<Retention>),
+        ("none", Some(Retention::None)),
     ];
     let login = Login {
         deny_users,
-        allow: Vec::new(),
+        allow: networks::allow(&section),
+        proxy_protocol_from: networks::list(&section, "proxy_protocol_from"),
         retention: section.choice("retention", &retention, Retention::Memory),
         max_age: section.duration("max_age", SECOND..=DAY, MINUTE),
     };
@@ -158,67 +157,6 @@ fn sessions(section: Section<'_>) -> Sessions {
     };
     section.finish();
     sessions
-}
-
-fn file(section: &Section<'_>, key: &'static str) -> Option<Located<PathBuf>> {
-    let name = section.text(key)?;
-    let path = section.notes().surroundings.base_dir.join(&name.value);
-    if let Err(error) = std::fs::File::open(&path) {
-        section.bad(key, name.line, &format!("can't read {}: {error}", path.display()));
-        return None;
-    }
-    Some(Located { value: path, line: name.line })
-}
-
-fn tls(section: Section<'_>) -> (ClientTls, InstanceTls) {
-    let tls = (tls_client(section.child("client")), tls_instance(section.child("instance")));
-    section.finish();
-    tls
-}
-
-fn tls_client(section: Section<'_>) -> ClientTls {
-    let modes = [
-        ("disabled", Some(ClientTlsMode::Disabled)),
-        ("preferred", Some(ClientTlsMode::Preferred)),
-        ("required", Some(ClientTlsMode::Required)),
-        ("verify-ca", None),
-    ];
-    let mode = section.choice("mode", &modes, ClientTlsMode::Preferred);
-    let (cert_given, key_given) = (section.text("cert").is_some(), section.text("key").is_some());
-    let files = match (file(&section, "cert"), file(&section, "key")) {
-        (Some(cert), Some(key)) => Some((cert.value, key.value)),
-        _ => None,
-    };
-    match (cert_given, key_given) {
-        (true, false) => section.missing("key", "a certificate needs its key"),
-        (false, true) => section.missing("cert", "a key needs its certificate"),
-        (true, true) | (false, false) => {}
-    }
-    section.finish();
-    ClientTls { mode, files }
-}
-
-fn tls_instance(section: Section<'_>) -> InstanceTls {
-    let modes = [
-        ("disabled", Some(InstanceTlsMode::Disabled)),
-        ("preferred", Some(InstanceTlsMode::Preferred)),
-        ("required", Some(InstanceTlsMode::Required)),
-        ("verify-ca", Some(InstanceTlsMode::VerifyCa)),
-        ("verify-identity", Some(InstanceTlsMode::VerifyIdentity)),
-    ];
-    let mode = section.choice("mode", &modes, InstanceTlsMode::Preferred);
-    let ca_given = section.text("ca").map(|ca| ca.line);
-    let ca = file(&section, "ca");
-    let verifies = matches!(mode, InstanceTlsMode::VerifyCa | InstanceTlsMode::VerifyIdentity);
-    match ca_given {
-        Some(line) if !verifies => {
-            section.bad("ca", line, "has no effect unless mode is verify-ca or verify-identity")
-        }
-        None if verifies => section.missing("ca", "the verifying modes need a CA file (PEM)"),
-        Some(_) | None => {}
-    }
-    section.finish();
-    InstanceTls { mode, ca: ca.map(|ca| ca.value) }
 }
 
 fn durability(section: Section<'_>) -> rules::DurabilityDraft {

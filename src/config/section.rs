@@ -77,6 +77,11 @@ impl<'t> Section<'t> {
         self.table.is_some()
     }
 
+    /// Whether the table has this key, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.get(key).is_some())
+    }
+
     /// The line of the table's header.
     pub(super) fn line(&self) -> Option<usize> {
         self.line
@@ -187,16 +192,6 @@ impl<'t> Section<'t> {
             }
         }
         Some(Located { value: texts, line: found.line })
-    }
-
-    /// A list that this version only accepts empty.
-    pub(super) fn must_be_empty(&self, key: &'static str) {
-        let Some(found) = self.value(key) else { return };
-        match found.value.as_array() {
-            Some(array) if array.is_empty() => {}
-            Some(_) => self.bad(key, found.line, NOT_YET),
-            None => self.wrong_type(key, &found, "a list"),
-        }
     }
 
     pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {

@@ -132,7 +132,13 @@ fn single_mistakes() {
         ("[listen]", "[durability]\nacks = 2\n[listen]", "wait for 2 of 1 ackers"),
         ("[listen]", "[durability]\nacks = 0\n[listen]", "only for a single instance"),
         ("[listen]", "[tls.client]\ncert = \"/dev/null\"\n[listen]", "a certificate needs its key"),
-        ("[listen]", "[tls.instance]\nmode = \"verify-ca\"\n[listen]", "need a CA file"),
+        ("[listen]", "[tls.instance]\nmode = \"verify-ca\"\n[listen]", "needs a CA file"),
+        ("[listen]", "[tls.client]\nmode = \"verify-ca\"\n[listen]", "needs a CA file"),
+        ("[listen]", "[tls.client]\nca = \"/dev/null\"\n[listen]", "no effect unless mode is verify-ca"),
+        ("[listen]", "[login]\nproxy_protocol_from = [\"10.0.0.1/8\"]\n[listen]", "10.0.0.0/8"),
+        ("[listen]", "[login]\nallow = [{ user = \"app\" }]\n[listen]", "from is missing"),
+        ("[listen]", "[login]\nallow = [{ from = [\"::/0\"] }]\n[listen]", "user is missing"),
+        ("[listen]", "[login]\nallow = [{ user = \"a\", from = [\"x\"] }]\n[listen]", "no network"),
         ("[listen]", "[listn]\n[listen]", "unknown key \"listn\"; did you mean \"listen\"?"),
     ];
     for (from, to, expected) in cases {
@@ -145,16 +151,16 @@ fn single_mistakes() {
 fn what_later_versions_understand_is_refused_now() {
     for setting in [
         "[sessions]\nfreshness = \"strong\"",
-        "[login]\nretention = \"none\"",
-        "[login]\nproxy_protocol_from = [\"10.0.0.0/8\"]",
-        "[login]\nallow = [{ user = \"app\", from = [\"10.0.0.0/8\"] }]",
-        "[tls.client]\nmode = \"verify-ca\"",
         "[failover]\nstall = \"1m\"",
         "[durability]\nwithout_acker = \"continue\"",
     ] {
         let found = one_problem("[listen]", &format!("{setting}\n[listen]"));
         assert!(found.contains("not supported yet in this version"), "{found}");
     }
+    let built = "[login]\nretention = \"none\"\nproxy_protocol_from = [\"10.0.0.0/8\", \"::1\"]\n\
+                 allow = [{ user = \"app\", from = [\"10.0.0.0/8\"] }]\n[listen]";
+    let login = parse_text(&GOOD.replace("[listen]", built)).unwrap().login;
+    assert_eq!((login.proxy_protocol_from.len(), login.allow[0].from.len()), (2, 1));
     let defaults = "[sessions]\npooling = \"transaction\"\nfreshness = \"user\"\n[login]\nallow = []\n\
                     retention = \"memory\"\nproxy_protocol_from = []\n[failover]\nstall = \"30s\"\n[listen]";
     assert!(parse_text(&GOOD.replace("[listen]", defaults)).is_ok());

@@ -6,15 +6,18 @@
 //!
 //! Never here: a command after login, a decision about routing, a password in a log.
 
+mod context;
 mod exchange;
+mod guesses;
 mod keys;
 mod outcome;
+mod places;
 mod refusal;
+mod renew;
 mod rules;
 mod verifiers;
 mod verify;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_protocol::auth::{ChannelSecurity, ServerAuth};
@@ -22,100 +25,25 @@ use sluice_protocol::command::ChangeUser;
 use sluice_protocol::handshake::{ClientLogin, HandshakeError, attributes};
 use sluice_protocol::{Capabilities, ErrPacket, ErrorCode, OkPacket, StatusFlags};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use self::exchange::{Applicant, Proof};
-use self::keys::Keys;
-use self::refusal::{Failure, FailureLog};
-use self::rules::Rules;
-use self::verifiers::Verifiers;
-use crate::backend::{
-    BackendConnection, BackendLogin, DialError, Dialer, Identities, Identity, PacketStream, Stream, Target,
-};
-use crate::config::{ClientTlsMode, Config, Retention};
-use crate::feed::Feed;
+use self::guesses::Leave;
+use self::refusal::Failure;
+use crate::backend::{BackendConnection, BackendLogin, DialError, PacketStream, Secret, Stream};
+use crate::config::Retention;
 use crate::feed::registry::Entry;
 
+pub use self::context::{LoginContext, NewSettings};
 pub use self::keys::KeyError;
 pub use self::outcome::{ChangedUser, LoggedIn, LoginEnd};
+pub use self::places::Place;
+pub use self::renew::keep_verified;
 
 /// How long a client may take from connecting to having proved its password; MySQL's `connect_timeout`.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to read the answer to its login.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Greeted with while no instance's version is known.
-const UNKNOWN_VERSION: &str = "8.4.0";
-
-/// What logins share: one per process.
-pub struct LoginContext {
-    keys: Keys,
-    tls_mode: ClientTlsMode,
-    rules: Rules,
-    verifiers: Verifiers,
-    identities: Identities,
-    retention: Retention,
-    max_age: Duration,
-    replica_fallback: bool,
-    places: Arc<Semaphore>,
-    failures: FailureLog,
-    dialer: Arc<Dialer>,
-    feed: Arc<Feed>,
-}
-
-impl LoginContext {
-    /// Loads (or makes, in the store folder) certificate and RSA key. Blocking; call it at start.
-    pub fn new(config: &Config, dialer: Arc<Dialer>, feed: Arc<Feed>) -> Result<Self, KeyError> {
-        Ok(Self {
-            keys: Keys::load(&config.tls_client, &config.cluster.store)?,
-            tls_mode: config.tls_client.mode,
-            rules: Rules::new(config),
-            verifiers: Verifiers::default(),
-            identities: Identities::default(),
-            retention: config.login.retention,
-            max_age: config.login.max_age,
-            replica_fallback: config.sessions.replica_fallback,
-            places: Arc::new(Semaphore::new(config.sessions.max_connections.min(Semaphore::MAX_PERMITS))),
-            failures: FailureLog::default(),
-            dialer,
-            feed,
-        })
-    }
-
-    /// Opens a further backend connection for a session, as [`Dialer::connect`]. A refused password (1045) has
-    /// been changed since, or its account is gone: later logins begin from nothing.
-    pub async fn connect(
-        &self,
-        target: Target,
-        login: &BackendLogin,
-        deadline: Instant,
-    ) -> Result<BackendConnection, DialError> {
-        let result = self.dialer.connect(target, login, deadline).await;
-        if let (Err(DialError::Server(refusal)), Some(secret)) = (&result, &login.secret)
-            && refusal.code == ErrorCode::AccessDenied.number()
-        {
-            self.verifiers.forget(&login.user, secret);
-            if let Some(identity) = &login.identity {
-                self.identities.end(identity);
-            }
-        }
-        result
-    }
-
-    /// Whether idle connections opened under `identity` may still be handed to a session with an equal one.
-    /// Not any more once a server has refused the password (1045): drop them.
-    pub fn is_current(&self, identity: &Identity) -> bool {
-        self.identities.is_current(identity)
-    }
-
-    /// The version to greet with: the primary's, so that drivers choose the features it has.
-    fn version(&self) -> String {
-        let topology = self.feed.topology();
-        let known = topology.primary().into_iter().chain(topology.instances.iter());
-        let version = known.filter_map(|instance| instance.version.as_deref()).next();
-        format!("{}-sluice", version.unwrap_or(UNKNOWN_VERSION))
-    }
-}
 
 /// Lets one client in, or not. Ends by itself within the handshake deadline plus the dial deadlines.
 pub async fn login(tcp: TcpStream, entry: &Entry, context: &LoginContext) -> Result<LoggedIn, LoginEnd> {
@@ -127,13 +55,13 @@ pub async fn login(tcp: TcpStream, entry: &Entry, context: &LoginContext) -> Res
 }
 
 async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> Result<LoggedIn, LoginEnd> {
-    let Ok(place) = Arc::clone(&context.places).try_acquire_owned() else {
+    let Some(mut place) = context.places.enter(context.settings().max_connections) else {
         let end = LoginEnd::TooManyConnections;
         let failure = Failure::own(end, ErrorCode::TooManyConnections, "[sessions] max_connections");
         return Err(refuse(Some(client), failure, Capabilities::empty(), b"", entry, context).await);
     };
     let deadline = Instant::now() + HANDSHAKE;
-    let (mut client, request) = match exchange::greet(client, deadline, entry.id, context).await {
+    let (mut client, request) = match exchange::greet(client, deadline, entry.id, entry.peer, context).await {
         Ok(greeted) => greeted,
         Err((client, failure)) => {
             return Err(refuse(client, failure, Capabilities::PROTOCOL_41, b"", entry, context).await);
@@ -148,10 +76,11 @@ async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> R
         client_capabilities: request.capabilities,
         attributes: attributes(&request.attributes, entry),
     };
-    let mut applicant = Applicant { client: &mut client, deadline };
+    let mut applicant = Applicant { client: &mut client, peer: entry.peer, deadline };
     match decide(&mut applicant, &request, login, entry, context).await {
         Ok((login, first_backend)) => {
             entry.set_user(&String::from_utf8_lossy(&login.user));
+            place.logged_in();
             Ok(LoggedIn { client, login, first_backend, place })
         }
         Err(failure) => {
@@ -169,45 +98,35 @@ async fn decide(
     entry: &Entry,
     context: &LoginContext,
 ) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
-    if context.tls_mode == ClientTlsMode::Required && request.channel == ChannelSecurity::Plain {
+    if context.settings().demands_tls() && request.channel == ChannelSecurity::Plain {
         let code = ErrorCode::SecureTransportRequired;
         return Err(Failure::own(LoginEnd::TlsRequired, code, "no TLS"));
     }
-    if !context.rules.admit(&login.user, entry.peer.ip()) {
+    if !context.settings().rules.admit(&login.user, entry.peer.ip()) {
         return Err(Failure::denied(&login.user, entry.peer, !request.auth_response.is_empty()));
     }
     let auth = request.begin_auth(exchange::nonce())?;
     let proof = applicant.prove(auth, &login.user, context).await?;
-    let_in(applicant, &proof, login, entry, context).await
+    let_in(applicant, proof, login, entry, context).await
 }
 
 /// Has a server decide about a proved login and welcomes the client.
 async fn let_in(
     applicant: &mut Applicant<'_>,
-    proof: &Proof,
+    proof: Proof,
     mut login: BackendLogin,
     entry: &Entry,
     context: &LoginContext,
 ) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
-    let (Proof::Told(secret) | Proof::Remembered { secret, .. }) = proof;
-    login.secret = Some(secret.clone());
-    login.identity = Some(context.identities.of(&login.user, secret.password()));
-    let verdict = verify::verify(context, &login, entry.listener).await;
-    // The client's time to prove itself is over; what is left is to read one answer.
-    applicant.deadline = Instant::now() + ANSWER;
-    let first_backend = match (verdict, proof) {
-        (Ok(connection), _) => Some(connection),
-        (Err(error), Proof::Remembered { age, .. }) if *age < context.max_age && unreachable(&error) => None,
-        (Err(error), _) => return Err(error.into()),
-    };
+    let (proof, first_backend) = judge(applicant, proof, &mut login, entry, context).await?;
     if let Some(connection) = &first_backend {
         // The name that the server made of the client's: quotes, character sets and proxies are its matter.
-        if !context.rules.admit(&connection.account, entry.peer.ip()) {
-            return Err(Failure::denied(&login.user, entry.peer, !secret.password().is_empty()));
+        if !context.settings().rules.admit(&connection.account, entry.peer.ip()) {
+            return Err(Failure::denied(&login.user, entry.peer, has_password(&login)));
         }
         login.identity = connection.identity;
-        if context.retention == Retention::Memory && !secret.password().is_empty() {
-            context.verifiers.remember(&login.user, secret);
+        if let (Some(secret), Some(_)) = (&login.secret, login.identity) {
+            context.remember(&login.user, secret);
         }
     }
     let mut ok = Vec::new();
@@ -216,11 +135,85 @@ async fn let_in(
         .and_then(|payload| OkPacket::parse(payload).ok())
         .unwrap_or(OkPacket::answer(StatusFlags::AUTOCOMMIT))
         .encode(login.client_capabilities, &mut ok);
-    applicant.welcome(proof, &ok).await?;
-    if context.retention == Retention::None {
-        login.secret = None;
+    applicant.deadline = Instant::now() + ANSWER;
+    applicant.welcome(&proof, &ok).await?;
+    if context.settings().retention == Retention::None {
+        login.secret = login.secret.map(|secret| secret.without_password());
     }
     Ok((login, first_backend))
+}
+
+/// Asks a server. A proof by a hash alone that no server can check becomes the password itself.
+async fn judge(
+    applicant: &mut Applicant<'_>,
+    proof: Proof,
+    login: &mut BackendLogin,
+    entry: &Entry,
+    context: &LoginContext,
+) -> Result<(Proof, Option<BackendConnection>), Failure> {
+    let (known, attempt) = match proof {
+        Proof::Told(secret) => {
+            let connection = ask_about_told(secret.clone(), login, entry, context).await?;
+            return Ok((Proof::Told(secret), Some(connection)));
+        }
+        Proof::Remembered(known, attempt) => (known, attempt),
+    };
+    login.prove_with(known.secret.clone(), context);
+    match verify::verify(context, login, entry.listener).await {
+        Ok(connection) => Ok((Proof::Remembered(known, attempt), Some(connection))),
+        Err(DialError::NoSecret) => {
+            let secret = applicant.ask(attempt, context).await?;
+            let connection = ask_about_told(secret.clone(), login, entry, context).await?;
+            Ok((Proof::Told(secret), Some(connection)))
+        }
+        Err(error) if known.age < context.settings().max_age && unreachable(&error) => {
+            Ok((Proof::Remembered(known, attempt), None))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks a server about a password that the client has told, unless there were too many wrong ones.
+async fn ask_about_told(
+    secret: Secret,
+    login: &mut BackendLogin,
+    entry: &Entry,
+    context: &LoginContext,
+) -> Result<BackendConnection, Failure> {
+    login.prove_with(secret, context);
+    let (peer, identity) = (entry.peer.ip(), login.identity);
+    let _asking = context.asking.acquire().await;
+    // Again, since many may have come at once.
+    match (context.guesses.leave(peer, &login.user), identity) {
+        (Leave::Wait, _) => return Err(Failure::throttled(&login.user, entry.peer)),
+        (Leave::TryUnlessKnown, Some(identity)) => {
+            if let Some(error) = context.guesses.known(&identity) {
+                context.guesses.wrong(peer, &login.user, None);
+                return Err(Failure::again(error));
+            }
+        }
+        (Leave::Try | Leave::TryUnlessKnown, _) => {}
+    }
+    let verdict = verify::verify(context, login, entry.listener).await;
+    match &verdict {
+        Ok(_) => context.guesses.right(peer, &login.user),
+        Err(DialError::Server(error)) if error.code == ErrorCode::AccessDenied.number() => {
+            context.guesses.wrong(peer, &login.user, identity.map(|identity| (identity, &**error)));
+        }
+        Err(_) => {}
+    }
+    Ok(verdict?)
+}
+
+impl BackendLogin {
+    fn prove_with(&mut self, secret: Secret, context: &LoginContext) {
+        self.identity = Some(context.identities.of(&self.user, &secret.hash()));
+        self.secret = Some(secret);
+    }
+}
+
+fn has_password(login: &BackendLogin) -> bool {
+    login.secret.as_ref().is_some_and(|secret| !secret.is_empty())
 }
 
 /// Whether nobody could be asked, as opposed to somebody having said no.
@@ -291,7 +284,7 @@ pub async fn change_user(
 ) -> Result<ChangedUser, LoginEnd> {
     // The command was packet 0 of this exchange.
     client.set_sequence(1);
-    let mut applicant = Applicant { client, deadline: Instant::now() + HANDSHAKE };
+    let mut applicant = Applicant { client, peer: entry.peer, deadline: Instant::now() + HANDSHAKE };
     let result = match Box::pin(change(&mut applicant, payload, current, entry, context)).await {
         Ok((login, first_backend)) => Ok(ChangedUser { login, first_backend }),
         Err(failure) => {
@@ -315,7 +308,7 @@ async fn change(
 ) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
     let caps = current.client_capabilities;
     let request = ChangeUser::parse(payload, caps).map_err(HandshakeError::from)?;
-    if !context.rules.admit(&request.user, entry.peer.ip()) {
+    if !context.settings().rules.admit(&request.user, entry.peer.ip()) {
         return Err(Failure::denied(&request.user, entry.peer, true));
     }
     let login = BackendLogin {
@@ -332,7 +325,7 @@ async fn change(
         Stream::Tcp(_) => ChannelSecurity::Plain,
     };
     let proof = applicant.prove(ServerAuth::switch(exchange::nonce(), channel), &login.user, context).await?;
-    let_in(applicant, &proof, login, entry, context).await
+    let_in(applicant, proof, login, entry, context).await
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod front;
+mod passwords;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -356,7 +357,7 @@ async fn change(io: &mut sluice::backend::PacketStream, user: &str, password: &s
     let password = Password::new(password.as_bytes().to_vec());
     let request = LoginRequest {
         user: user.as_bytes(),
-        password: &password,
+        credential: &password.into(),
         database: Some(b"app"),
         capabilities: CLIENT,
         collation: 45,

@@ -8,7 +8,9 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{AuthPlugin, ChannelSecurity, NONCE_LEN, Nonce, Password, RsaError, ServerPublicKey, scramble};
+use super::{
+    AuthPlugin, ChannelSecurity, Credential, NONCE_LEN, Nonce, Password, RsaError, ServerPublicKey, scramble,
+};
 use crate::{Capabilities, ErrPacket, Malformed, Reader};
 
 /// Why an exchange with an instance cannot go on. The server's refusal is no error here: see [`ClientStep::Refused`].
@@ -23,6 +25,9 @@ pub enum ClientAuthError {
     /// The account needs the password in the clear and the channel is not secure.
     #[error("the server asks for the password in the clear over a connection without TLS")]
     ClearPasswordOverPlain,
+    /// The server wants the password itself, and only its hash is there.
+    #[error("the server asks for the password, which was not kept")]
+    PasswordNotKept,
     /// The account needs a further factor.
     #[error("the server asks for a second authentication factor")]
     SecondFactor,
@@ -65,7 +70,7 @@ impl fmt::Debug for ClientStep {
 /// An exchange under way.
 #[derive(Debug)]
 pub struct ClientAuth {
-    password: Password,
+    credential: Credential,
     channel: ChannelSecurity,
     agreed: Capabilities,
     plugin: AuthPlugin,
@@ -98,19 +103,26 @@ impl ClientAuth {
     pub fn begin(
         plugin: &AuthPlugin,
         nonce: Nonce,
-        password: Password,
+        credential: impl Into<Credential>,
         channel: ChannelSecurity,
         agreed: Capabilities,
     ) -> (AuthPlugin, Vec<u8>, Self) {
-        let (plugin, data) = match plugin {
-            AuthPlugin::NativePassword => (AuthPlugin::NativePassword, native(&password, &nonce)),
-            AuthPlugin::CachingSha2
-            | AuthPlugin::Sha256Password
-            | AuthPlugin::ClearPassword
-            | AuthPlugin::Other(_) => (AuthPlugin::CachingSha2, caching_sha2(&password, &nonce)),
+        let credential = credential.into();
+        let (plugin, data) = match (plugin, &credential) {
+            (AuthPlugin::NativePassword, Credential::Password(password)) => {
+                (AuthPlugin::NativePassword, native(password, &nonce))
+            }
+            (AuthPlugin::NativePassword, Credential::Hash(_))
+            | (
+                AuthPlugin::CachingSha2
+                | AuthPlugin::Sha256Password
+                | AuthPlugin::ClearPassword
+                | AuthPlugin::Other(_),
+                _,
+            ) => (AuthPlugin::CachingSha2, caching_sha2(&credential, &nonce)),
         };
         let state = Self {
-            password,
+            credential,
             channel,
             agreed,
             plugin: plugin.clone(),
@@ -147,19 +159,19 @@ impl ClientAuth {
             Self { nonce, switched: Switched::Yes, phase: Phase::First, plugin: plugin.clone(), ..self };
         match plugin {
             AuthPlugin::CachingSha2 => {
-                let payload = Zeroizing::new(caching_sha2(&next.password, &nonce));
+                let payload = Zeroizing::new(caching_sha2(&next.credential, &nonce));
                 Ok(ClientStep::Send { payload, next })
             }
             AuthPlugin::NativePassword => {
-                let payload = native(&next.password, &nonce);
+                let payload = native(next.password()?, &nonce);
                 Ok(next.last(payload))
             }
-            AuthPlugin::Sha256Password if next.password.is_empty() => Ok(next.last(vec![0])),
+            AuthPlugin::Sha256Password if next.credential.is_empty() => Ok(next.last(vec![0])),
             // Unlike its successor this plugin takes a Unix socket for insecure.
-            AuthPlugin::Sha256Password if next.agreed.contains(Capabilities::SSL) => Ok(next.reveal()),
-            AuthPlugin::Sha256Password => Ok(next.ask_key(0x01)),
+            AuthPlugin::Sha256Password if next.agreed.contains(Capabilities::SSL) => next.reveal(),
+            AuthPlugin::Sha256Password => next.ask_key(0x01),
             AuthPlugin::ClearPassword => match next.channel {
-                ChannelSecurity::Secure => Ok(next.reveal()),
+                ChannelSecurity::Secure => next.reveal(),
                 ChannelSecurity::Plain => Err(ClientAuthError::ClearPasswordOverPlain),
             },
             AuthPlugin::Other(_) => Err(ClientAuthError::Plugin(plugin)),
@@ -171,12 +183,12 @@ impl ClientAuth {
             (Phase::First, AuthPlugin::CachingSha2, [0x03]) => {
                 Ok(ClientStep::Wait(Self { phase: Phase::Last, ..self }))
             }
-            (Phase::First, AuthPlugin::CachingSha2, [0x04]) => Ok(match self.channel {
+            (Phase::First, AuthPlugin::CachingSha2, [0x04]) => match self.channel {
                 ChannelSecurity::Secure => self.reveal(),
                 ChannelSecurity::Plain => self.ask_key(0x02),
-            }),
+            },
             (Phase::KeyAsked, _, pem) => {
-                let payload = ServerPublicKey::from_pem(pem)?.encrypt(&self.password, &self.nonce)?;
+                let payload = ServerPublicKey::from_pem(pem)?.encrypt(self.password()?, &self.nonce)?;
                 Ok(self.last(payload))
             }
             (Phase::First | Phase::Last, _, _) => Err(ClientAuthError::OutOfPlace(0x01)),
@@ -184,16 +196,25 @@ impl ClientAuth {
     }
 
     /// The password itself; only where others cannot read it.
-    fn reveal(self) -> ClientStep {
-        let mut payload = Vec::with_capacity(self.password.as_bytes().len() + 1);
-        payload.extend_from_slice(self.password.as_bytes());
+    fn reveal(self) -> Result<ClientStep, ClientAuthError> {
+        let password = self.password()?.as_bytes();
+        let mut payload = Vec::with_capacity(password.len() + 1);
+        payload.extend_from_slice(password);
         payload.push(0);
-        self.last(payload)
+        Ok(self.last(payload))
     }
 
-    fn ask_key(self, request: u8) -> ClientStep {
+    fn ask_key(self, request: u8) -> Result<ClientStep, ClientAuthError> {
+        self.password()?;
         let next = Self { phase: Phase::KeyAsked, ..self };
-        ClientStep::Send { payload: Zeroizing::new(vec![request]), next }
+        Ok(ClientStep::Send { payload: Zeroizing::new(vec![request]), next })
+    }
+
+    fn password(&self) -> Result<&Password, ClientAuthError> {
+        match &self.credential {
+            Credential::Password(password) => Ok(password),
+            Credential::Hash(_) => Err(ClientAuthError::PasswordNotKept),
+        }
     }
 
     fn last(self, payload: Vec<u8>) -> ClientStep {
@@ -201,8 +222,11 @@ impl ClientAuth {
     }
 }
 
-fn caching_sha2(password: &Password, nonce: &Nonce) -> Vec<u8> {
-    if password.is_empty() { Vec::new() } else { scramble::caching_sha2(password, nonce).to_vec() }
+fn caching_sha2(credential: &Credential, nonce: &Nonce) -> Vec<u8> {
+    if credential.is_empty() {
+        return Vec::new();
+    }
+    scramble::caching_sha2_of(&credential.hash(), nonce).to_vec()
 }
 
 fn native(password: &Password, nonce: &Nonce) -> Vec<u8> {

@@ -50,7 +50,13 @@ pub(super) fn xor(bytes: &mut [u8], pattern: &[u8]) {
 /// What a client of `caching_sha2_password` sends first: `SHA256(pw) ^ SHA256(SHA256(SHA256(pw)), nonce)`.
 #[must_use]
 pub fn caching_sha2(password: &Password, nonce: &Nonce) -> [u8; SHA256_LEN] {
-    let mut scramble = *sha256(&[password.as_bytes()]);
+    caching_sha2_of(&PasswordHash::of(password), nonce)
+}
+
+/// The same from the password's hash.
+#[must_use]
+pub fn caching_sha2_of(once: &PasswordHash, nonce: &Nonce) -> [u8; SHA256_LEN] {
+    let mut scramble = once.0;
     let twice = sha256(&[&scramble]);
     let mask = sha256(&[&twice[..], nonce.as_bytes()]);
     xor(&mut scramble, &mask[..]);
@@ -67,6 +73,31 @@ pub fn native(password: &Password, nonce: &Nonce) -> [u8; SHA1_LEN] {
     scramble
 }
 
+/// `SHA256(password)`: enough to log in where the server remembers the account, and nowhere else. Wiped when dropped,
+/// never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct PasswordHash([u8; SHA256_LEN]);
+
+impl PasswordHash {
+    /// Of `password`.
+    #[must_use]
+    pub fn of(password: &Password) -> Self {
+        Self(*sha256(&[password.as_bytes()]))
+    }
+
+    /// Itself, for a keyed hash of it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; SHA256_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(redacted)")
+    }
+}
+
 /// `SHA256(SHA256(password))`: enough to check a scramble, not enough to log in. Wiped when dropped, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Verifier([u8; SHA256_LEN]);
@@ -75,22 +106,39 @@ impl Verifier {
     /// For `password`.
     #[must_use]
     pub fn of(password: &Password) -> Self {
-        let once = sha256(&[password.as_bytes()]);
-        Self(*sha256(&[&once[..]]))
+        Self::of_hash(&PasswordHash::of(password))
+    }
+
+    /// For the password with this hash.
+    #[must_use]
+    pub fn of_hash(once: &PasswordHash) -> Self {
+        Self(*sha256(&[&once.0]))
     }
 
     /// Whether `scramble` proves the password this verifier was made of, for `nonce`.
     #[must_use]
     pub fn matches(&self, scramble: &[u8; SHA256_LEN], nonce: &Nonce) -> bool {
-        let mut once = Zeroizing::new(*scramble);
-        xor(&mut *once, &sha256(&[&self.0, nonce.as_bytes()])[..]);
-        verify_slices_are_equal(digest(&SHA256, &once[..]).as_ref(), &self.0).is_ok()
+        self.proved(scramble, nonce).is_some()
+    }
+
+    /// What a `scramble` that proves the password also tells: the password's hash.
+    #[must_use]
+    pub fn proved(&self, scramble: &[u8; SHA256_LEN], nonce: &Nonce) -> Option<PasswordHash> {
+        let mut once = PasswordHash(*scramble);
+        xor(&mut once.0, &sha256(&[&self.0, nonce.as_bytes()])[..]);
+        verify_slices_are_equal(digest(&SHA256, &once.0).as_ref(), &self.0).is_ok().then_some(once)
     }
 
     /// Whether `password` is the one this verifier was made of.
     #[must_use]
     pub fn is_of(&self, password: &Password) -> bool {
-        verify_slices_are_equal(&Self::of(password).0, &self.0).is_ok()
+        self.is_of_hash(&PasswordHash::of(password))
+    }
+
+    /// Whether it is the verifier of the password with this hash.
+    #[must_use]
+    pub fn is_of_hash(&self, once: &PasswordHash) -> bool {
+        verify_slices_are_equal(&Self::of_hash(once).0, &self.0).is_ok()
     }
 }
 
@@ -131,6 +179,8 @@ mod tests {
             let verifier = Verifier::of(&right);
             let scramble = caching_sha2(&right, &nonce);
             prop_assert!(verifier.matches(&scramble, &nonce));
+            let proved = verifier.proved(&scramble, &nonce);
+            prop_assert_eq!(proved.map(|hash| hash.0), Some(PasswordHash::of(&right).0));
             prop_assert_eq!(verifier.matches(&scramble, &other), nonce == other);
             let same = right.as_bytes() == wrong.as_bytes();
             prop_assert_eq!(verifier.matches(&caching_sha2(&wrong, &nonce), &nonce), same);

@@ -11,7 +11,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::scramble::SHA256_LEN;
-use super::{AuthPlugin, ChannelSecurity, KeyPair, Nonce, Password, RsaError, Verifier};
+use super::{AuthPlugin, ChannelSecurity, KeyPair, Nonce, Password, PasswordHash, RsaError, Verifier};
 use crate::WireAppend;
 
 /// The payload that accepts a fast attempt; OK follows in a packet of its own.
@@ -127,6 +127,12 @@ impl Attempt {
     #[must_use]
     pub fn matches(&self, verifier: &Verifier) -> bool {
         self.scramble.as_ref().is_some_and(|scramble| verifier.matches(scramble, &self.nonce))
+    }
+
+    /// As [`Self::matches`], and what such a scramble also tells: the password's hash.
+    #[must_use]
+    pub fn proved(&self, verifier: &Verifier) -> Option<PasswordHash> {
+        self.scramble.as_ref().and_then(|scramble| verifier.proved(scramble, &self.nonce))
     }
 
     /// Asks for the password itself: the payload to send and the state that takes the reply.

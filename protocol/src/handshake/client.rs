@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::response::Prefix;
 use super::{Greeting, HandshakeError, HandshakeResponse};
 use crate::Capabilities;
-use crate::auth::{ChannelSecurity, ClientAuth, Password};
+use crate::auth::{ChannelSecurity, ClientAuth, Credential};
 use crate::command::ChangeUser;
 
 /// Waits for the server's first packet.
@@ -53,8 +53,8 @@ impl TlsPending {
 pub struct LoginRequest<'a> {
     /// The account's name.
     pub user: &'a [u8],
-    /// Its password.
-    pub password: &'a Password,
+    /// What proves it.
+    pub credential: &'a Credential,
     /// The schema to use, if any.
     pub database: Option<&'a [u8]>,
     /// What we would like to speak; what the server does not offer is left out.
@@ -112,7 +112,7 @@ impl Ready {
         let (plugin, data, auth) = ClientAuth::begin(
             &self.greeting.plugin,
             self.greeting.nonce,
-            login.password.clone(),
+            login.credential.clone(),
             self.channel,
             capabilities,
         );
@@ -141,7 +141,7 @@ pub fn change_user(
     channel: ChannelSecurity,
 ) -> (Vec<u8>, ClientAuth) {
     let (plugin, data, auth) =
-        ClientAuth::begin(&greeting.plugin, greeting.nonce, login.password.clone(), channel, agreed);
+        ClientAuth::begin(&greeting.plugin, greeting.nonce, login.credential.clone(), channel, agreed);
     let change = ChangeUser {
         user: login.user.to_vec(),
         database: login.database.map(<[u8]>::to_vec),

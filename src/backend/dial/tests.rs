@@ -29,7 +29,7 @@ async fn dial(words: &[u8], mode: InstanceTlsMode) -> DialError {
 
 async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
     let permits = Arc::new(Semaphore::new(1));
-    let tls = Tls::new(&InstanceTls { mode, ca: None }).unwrap();
+    let tls = Tls::new(&InstanceTls { mode, ca: None, files: None }).unwrap();
     let dialer = Dialer { endpoints: vec![Endpoint { address: address.into(), limit: 1, permits }], tls };
     let login = BackendLogin {
         user: (*b"app").into(),

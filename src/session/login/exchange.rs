@@ -5,15 +5,18 @@
 //!
 //! Never here: an instance.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use sluice_protocol::auth::server::FAST_OK;
-use sluice_protocol::auth::{Attempt, ChannelSecurity, FullStep, NONCE_LEN, Nonce, ServerAuth};
+use sluice_protocol::auth::{Attempt, ChannelSecurity, FullStep, NONCE_LEN, Nonce, Password, ServerAuth};
 use sluice_protocol::handshake::{ClientLogin, ExpectLogin, FirstResponse, Greeting};
 use sluice_protocol::{Capabilities, ErrorCode, Packet};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
+use super::guesses::Leave;
 use super::refusal::Failure;
+use super::verifiers::Known;
 use super::{LoginContext, LoginEnd};
 use crate::backend::{PacketStream, Secret};
 use crate::session::client_stream::accept_tls;
@@ -46,8 +49,8 @@ const OFFERED: Capabilities = Capabilities::FOUND_ROWS
 /// How a client has proved its password. A server has the last word in either case.
 #[derive(Debug)]
 pub(super) enum Proof {
-    /// By a scramble of a password that a server accepted `age` ago.
-    Remembered { secret: Secret, age: Duration },
+    /// By a scramble of a password that a server has accepted before.
+    Remembered(Known, Attempt),
     /// By telling it.
     Told(Secret),
 }
@@ -55,6 +58,7 @@ pub(super) enum Proof {
 /// A client on its way, with the deadline for its login.
 pub(super) struct Applicant<'a> {
     pub(super) client: &'a mut PacketStream,
+    pub(super) peer: SocketAddr,
     pub(super) deadline: Instant,
 }
 
@@ -64,22 +68,24 @@ pub(super) async fn greet(
     mut client: PacketStream,
     deadline: Instant,
     id: u32,
+    peer: SocketAddr,
     context: &LoginContext,
 ) -> Result<(PacketStream, Box<ClientLogin>), (Option<PacketStream>, Failure)> {
-    let tls = match context.keys.acceptor {
+    let acceptor = context.settings().keys.acceptor.clone();
+    let tls = match acceptor {
         Some(_) => Capabilities::SSL,
         None => Capabilities::empty(),
     };
     let greeting = Greeting::new(&context.version(), id, nonce(), OFFERED | tls, COLLATION);
     let expect = ExpectLogin::new(&greeting, ChannelSecurity::Plain);
-    let first = Applicant { client: &mut client, deadline }.first(&greeting.encode(), expect).await;
+    let first = Applicant { client: &mut client, peer, deadline }.first(&greeting.encode(), expect).await;
     let pending = match first {
         Ok(FirstResponse::Login(login)) => return Ok((client, login)),
         Ok(FirstResponse::Tls(pending)) => pending,
         Err(failure) => return Err((Some(client), failure)),
     };
-    let mut secured = upgrade(client, deadline, context).await.map_err(|failure| (None, failure))?;
-    let second = Applicant { client: &mut secured, deadline }.second(pending.upgraded()).await;
+    let mut secured = upgrade(client, deadline, acceptor).await.map_err(|failure| (None, failure))?;
+    let second = Applicant { client: &mut secured, peer, deadline }.second(pending.upgraded()).await;
     match second {
         Ok(login) => Ok((secured, login)),
         Err(failure) => Err((Some(secured), failure)),
@@ -89,13 +95,13 @@ pub(super) async fn greet(
 async fn upgrade(
     client: PacketStream,
     deadline: Instant,
-    context: &LoginContext,
+    acceptor: Option<TlsAcceptor>,
 ) -> Result<PacketStream, Failure> {
     let bad = |detail| Failure::silent(LoginEnd::Tls, detail);
-    let acceptor = context.keys.acceptor.as_ref().ok_or_else(|| bad("TLS was not offered".to_owned()))?;
+    let acceptor = acceptor.ok_or_else(|| bad("TLS was not offered".to_owned()))?;
     // Nothing is ever read ahead during a login, so what follows is TLS's.
     let (stream, sequence) = client.into_stream().map_err(|_| bad("bytes before TLS".to_owned()))?;
-    match timeout_at(deadline, accept_tls(stream, acceptor)).await {
+    match timeout_at(deadline, accept_tls(stream, &acceptor)).await {
         Ok(Ok(secured)) => Ok(PacketStream::resume(secured, sequence)),
         Ok(Err(error)) => Err(bad(error.to_string())),
         Err(_) => Err(Failure::silent(LoginEnd::Deadline, "no TLS handshake in time")),
@@ -145,21 +151,25 @@ impl Applicant<'_> {
                 next.on(&self.read(PROOF_PACKET).await?.payload)?
             }
         };
-        if let Some((secret, age)) = context.verifiers.check(user, &attempt) {
-            return Ok(Proof::Remembered { secret, age });
+        if let Some(known) = context.verifiers.check(user, &attempt) {
+            return Ok(Proof::Remembered(known, attempt));
+        }
+        if context.guesses.leave(self.peer.ip(), user) == Leave::Wait {
+            return Err(Failure::throttled(user, self.peer));
         }
         self.ask(attempt, context).await.map(Proof::Told)
     }
 
-    async fn ask(&mut self, attempt: Attempt, context: &LoginContext) -> Result<Secret, Failure> {
+    /// Asks for the password itself.
+    pub(super) async fn ask(&mut self, attempt: Attempt, context: &LoginContext) -> Result<Secret, Failure> {
         if attempt.is_empty() {
-            return Ok(Secret::new(sluice_protocol::auth::Password::new(Vec::new())));
+            return Ok(Secret::new(Password::new(Vec::new())));
         }
         let (payload, mut expect) = attempt.ask_full();
         self.write(&payload).await?;
         // Ends: the key is sent once.
         loop {
-            match expect.on(self.read(PROOF_PACKET).await?.payload, &context.keys.rsa)? {
+            match expect.on(self.read(PROOF_PACKET).await?.payload, &context.settings().keys.rsa)? {
                 FullStep::Password(password) => return Ok(Secret::new(password)),
                 FullStep::Send { payload, next } => {
                     self.write(&payload).await?;
@@ -172,7 +182,7 @@ impl Applicant<'_> {
     /// Tells the client that it is in: `ok` is the payload of the final OK.
     pub(super) async fn welcome(&mut self, proof: &Proof, ok: &[u8]) -> Result<(), Failure> {
         match proof {
-            Proof::Remembered { .. } => self.write(&FAST_OK).await?,
+            Proof::Remembered(..) => self.write(&FAST_OK).await?,
             Proof::Told(_) => {}
         }
         self.write(ok).await?;

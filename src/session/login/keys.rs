@@ -13,10 +13,12 @@ use std::sync::Arc;
 use sluice_protocol::auth::KeyPair;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::{ClientTls, ClientTlsMode};
 
@@ -61,33 +63,50 @@ impl Keys {
             .map_err(|error| KeyError::new(&folder, error))?;
         let acceptor = match (tls.mode, &tls.files) {
             (ClientTlsMode::Disabled, _) => None,
-            (ClientTlsMode::Preferred | ClientTlsMode::Required, Some((certificate, key))) => {
-                Some(acceptor(certificate, key)?)
-            }
-            (ClientTlsMode::Preferred | ClientTlsMode::Required, None) => {
+            (
+                ClientTlsMode::Preferred | ClientTlsMode::Required | ClientTlsMode::VerifyCa,
+                Some((certificate, key)),
+            ) => Some(acceptor(certificate, key, tls.ca.as_deref())?),
+            (ClientTlsMode::Preferred | ClientTlsMode::Required | ClientTlsMode::VerifyCa, None) => {
                 let (certificate, key) = self_made(&folder)?;
-                Some(acceptor(&certificate, &key)?)
+                Some(acceptor(&certificate, &key, tls.ca.as_deref())?)
             }
         };
         Ok(Self { acceptor, rsa: rsa(&folder)? })
     }
 }
 
-fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, KeyError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| KeyError::new(certificate, error))?;
-    if chain.is_empty() {
-        return Err(KeyError::new(certificate, "holds no certificate"));
-    }
+fn acceptor(certificate: &Path, key: &Path, ca: Option<&Path>) -> Result<TlsAcceptor, KeyError> {
+    let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| KeyError::new(key, error))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| KeyError::new(certificate, error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
         .map_err(|error| KeyError::new(certificate, error))?;
+    let config = match ca {
+        Some(ca) => config.with_client_cert_verifier(verifier(ca, provider)?),
+        None => config.with_no_client_auth(),
+    };
+    let config =
+        config.with_single_cert(chain, private).map_err(|error| KeyError::new(certificate, error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Takes only clients with a certificate of this CA.
+fn verifier(ca: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, KeyError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| KeyError::new(ca, error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.map_err(|error| KeyError::new(ca, error))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| KeyError::new(path, error))?;
+    if chain.is_empty() { Err(KeyError::new(path, "holds no certificate")) } else { Ok(chain) }
 }
 
 /// The paths of the self-made pair, made if it is not there. The certificate is written last: with it the
@@ -137,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    const PREFERRED: ClientTls = ClientTls { mode: ClientTlsMode::Preferred, files: None };
+    const PREFERRED: ClientTls = ClientTls { mode: ClientTlsMode::Preferred, files: None, ca: None };
 
     #[test]
     fn a_self_made_pair_is_private_and_survives_a_restart() {
@@ -175,7 +194,7 @@ mod tests {
     #[test]
     fn disabled_means_no_tls() {
         let store = tempfile::tempdir().unwrap();
-        let disabled = ClientTls { mode: ClientTlsMode::Disabled, files: None };
+        let disabled = ClientTls { mode: ClientTlsMode::Disabled, files: None, ca: None };
         assert!(Keys::load(&disabled, store.path()).unwrap().acceptor.is_none());
     }
 }

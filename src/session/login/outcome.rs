@@ -3,8 +3,8 @@
 //! Never here: what the client is told (that is `refusal`).
 
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::places::Place;
 use crate::backend::{BackendConnection, BackendLogin, PacketStream};
 
 /// A client that has been let in. Its final OK has been sent; the next thing it sends is a command.
@@ -20,7 +20,7 @@ pub struct LoggedIn {
     /// client came through the replica listener: look at its `instance`.
     pub first_backend: Option<BackendConnection>,
     /// The client's place under `[sessions] max_connections`, given back when dropped.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 /// A change of user (COM_CHANGE_USER) that succeeded; the OK has been sent.
@@ -42,6 +42,9 @@ pub enum LoginEnd {
     /// It closed without a word: a port scan or a probe of a load balancer.
     #[error("closed by the client")]
     Closed,
+    /// It came from `[login] proxy_protocol_from` without a PROXY header: not told anything.
+    #[error("no PROXY header")]
+    NoProxyHeader,
     /// It took longer than the handshake may take.
     #[error("no login in time")]
     Deadline,
@@ -54,6 +57,9 @@ pub enum LoginEnd {
     /// It did not use TLS where it is required: told 3159.
     #[error("TLS is required")]
     TlsRequired,
+    /// Too many wrong passwords from its address for its user: told 1045.
+    #[error("too many wrong passwords")]
+    Throttled,
     /// Denied here: one of Sluice's own accounts, `deny_users`, or not from an allowed network: told 1045.
     #[error("denied by configuration")]
     Denied,
@@ -75,10 +81,12 @@ impl LoginEnd {
         match self {
             Self::TooManyConnections => "too_many_connections",
             Self::Closed => "closed",
+            Self::NoProxyHeader => "no_proxy_header",
             Self::Deadline => "deadline",
             Self::BadHandshake => "bad_handshake",
             Self::Tls => "tls",
             Self::TlsRequired => "tls_required",
+            Self::Throttled => "throttled",
             Self::Denied => "denied",
             Self::Refused => "refused",
             Self::NoInstance => "no_instance",

@@ -53,6 +53,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Too many wrong passwords: the client hears what a server would tell it.
+    pub(super) fn throttled(user: &[u8], peer: SocketAddr) -> Self {
+        let denied = Self::denied(user, peer, true);
+        Self { end: LoginEnd::Throttled, detail: "too many wrong passwords".into(), ..denied }
+    }
+
+    /// A server's word about a password, said again.
+    pub(super) fn again(error: ErrPacket<'static>) -> Self {
+        let detail = "refused a moment ago, no server was asked".into();
+        Self { end: LoginEnd::Throttled, tell: Some(Box::new(error)), detail }
+    }
+}
+
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
@@ -142,6 +156,8 @@ impl FailureLog {
             LoginEnd::TooManyConnections
             | LoginEnd::Tls
             | LoginEnd::TlsRequired
+            | LoginEnd::NoProxyHeader
+            | LoginEnd::Throttled
             | LoginEnd::Denied
             | LoginEnd::Refused
             | LoginEnd::NoInstance => tracing::info!(id, %peer, %user, reason, detail, "login failed"),

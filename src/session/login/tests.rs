@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+use std::sync::Arc;
+
 use sluice_routing::decide::Listener;
 use sluice_routing::topology::Topology;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
+use super::context::UNKNOWN_VERSION;
 use super::*;
-use crate::feed::{self, registry};
+use crate::backend::Dialer;
+use crate::config::Config;
+use crate::feed::{self, Feed, registry};
 
 /// A context without instances and with `[login]` and `[sessions]` as given.
 fn context(store: &std::path::Path, settings: &str) -> (LoginContext, Arc<Feed>) {
@@ -58,7 +63,7 @@ async fn a_client_that_says_nothing_has_ten_seconds() {
 async fn over_the_limit_the_greeting_is_an_error() {
     let store = tempfile::tempdir().unwrap();
     let (context, feed) = context(store.path(), "[sessions]\nmax_connections = 1\n");
-    let _taken = Arc::clone(&context.places).try_acquire_owned().unwrap();
+    let _taken = context.places.enter(1).unwrap();
     let (seen, end) = mute_client(&context, &feed).await;
     assert_eq!(end, LoginEnd::TooManyConnections);
     assert_eq!(seen, b"\x17\0\0\0\xff\x10\x04Too many connections");

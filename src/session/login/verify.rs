@@ -32,7 +32,7 @@ pub(super) async fn verify(
     let mut last = DialError::UnknownInstance;
     for target in known(context, listener, end).await {
         let deadline = end.min(Instant::now() + ONE_INSTANCE);
-        last = match context.connect(target, login, deadline).await {
+        last = match context.prove(target, login, deadline).await {
             Ok(connection) => return Ok(connection),
             Err(error) if another_may_do(&error) => error,
             Err(error) => return Err(error),
@@ -45,7 +45,7 @@ pub(super) async fn verify(
 async fn known(context: &LoginContext, listener: Listener, end: Instant) -> Vec<Target> {
     let mut shape = context.feed.shape_changes();
     loop {
-        let targets = candidates(&context.feed.topology(), listener, context.replica_fallback);
+        let targets = candidates(&context.feed.topology(), listener, context.settings().replica_fallback);
         if !targets.is_empty() || !matches!(timeout_at(end, shape.changed()).await, Ok(Ok(()))) {
             return targets;
         }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use sluice::backend::{Dialer, PacketStream, Stream};
 use sluice::config::Config;
 use sluice::feed::{self, Feed, registry};
-use sluice::session::login::{LoginContext, LoginEnd, change_user, login};
+use sluice::session::login::{LoginContext, LoginEnd, change_user, keep_verified, login};
 use sluice_cluster::Node;
-use sluice_protocol::auth::{ChannelSecurity, ClientStep, Password};
+use sluice_protocol::auth::{ChannelSecurity, ClientStep, Credential, Password};
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::decide::Listener;
@@ -53,13 +53,8 @@ pub(crate) fn configuration(places: &[Place], store: &Path) -> Config {
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) ends: mpsc::UnboundedReceiver<LoginEnd>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// End with it.
+    _tasks: tokio::task::JoinSet<()>,
 }
 
 impl Front {
@@ -83,7 +78,10 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, ends) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        let verifying = Arc::clone(&context);
+        tasks.spawn(async move { keep_verified(&verifying).await });
+        tasks.spawn(async move {
             loop {
                 let (tcp, peer) = listener.accept().await.unwrap();
                 let (context, feed, tell) = (Arc::clone(&context), Arc::clone(&feed), tell.clone());
@@ -94,7 +92,7 @@ impl Front {
                 });
             }
         });
-        Self { address, ends, task }
+        Self { address, ends, _tasks: tasks }
     }
 
     /// Why the next client that fails was not let in.
@@ -175,7 +173,7 @@ pub(crate) async fn attempt(
     let password = Password::new(password.as_bytes().to_vec());
     let request = LoginRequest {
         user: user.as_bytes(),
-        password: &password,
+        credential: &Credential::Password(password),
         database: database.map(str::as_bytes),
         capabilities,
         collation: 45,
