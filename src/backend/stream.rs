@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use zeroize::Zeroize;
 
 /// Room made in the read buffer for one read. Two of MySQL's default network buffers: large results are
 /// read in few calls, and a small one costs no more than it needs.
@@ -231,25 +232,30 @@ impl PacketStream {
         Ok(())
     }
 
-    /// Gives the first `count` bytes of the buffer to `assembler`.
+    /// Gives the first `count` bytes of the buffer to `assembler`, and wipes them: they may be a password.
     fn feed(
         &mut self,
         assembler: &mut PayloadAssembler,
         count: usize,
     ) -> Result<Option<Packet>, PacketError> {
-        let bytes = self.take(count);
-        let packet = assembler.feed(&mut &bytes[..])?;
+        let mut bytes = self.take(count);
+        let packet = assembler.feed(&mut &bytes[..]);
+        bytes[..].zeroize();
+        let packet = packet?;
         if let Some(packet) = &packet {
             self.sequence = packet.next_sequence;
         }
         Ok(packet)
     }
 
-    /// Writes `payload` as one packet with the number that is due, and flushes.
+    /// Writes `payload` as one packet with the number that is due, and flushes. No copy of it is left here: it may
+    /// be a password.
     pub async fn write_packet(&mut self, payload: &[u8]) -> io::Result<()> {
         let mut framed = BytesMut::with_capacity(payload.len() + HEADER_LEN);
         frame_payload(&mut framed, &mut self.sequence, payload);
-        self.write_all(&framed).await?;
+        let written = self.write_all(&framed).await;
+        framed[..].zeroize();
+        written?;
         self.flush().await
     }
 

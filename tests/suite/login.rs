@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod front;
+mod memory;
 mod passwords;
 
 use std::net::SocketAddr;

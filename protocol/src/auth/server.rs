@@ -176,8 +176,8 @@ impl ExpectFull {
     /// # Errors
     /// [`AuthError::Unterminated`] on a secure channel, [`AuthError::Rsa`] on a plain one: a password in the clear there
     /// is not accepted.
-    pub fn on(self, payload: Vec<u8>, key: &KeyPair) -> Result<FullStep, AuthError> {
-        let payload = Zeroizing::new(payload);
+    pub fn on(self, payload: impl Into<Zeroizing<Vec<u8>>>, key: &KeyPair) -> Result<FullStep, AuthError> {
+        let payload = payload.into();
         if *payload == KEY_REQUEST && self.key == KeyState::NotSent {
             let mut reply = vec![0x01];
             reply.push_bytes(key.public_pem().as_bytes());

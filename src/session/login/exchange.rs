@@ -10,9 +10,10 @@ use std::net::SocketAddr;
 use sluice_protocol::auth::server::FAST_OK;
 use sluice_protocol::auth::{Attempt, ChannelSecurity, FullStep, NONCE_LEN, Nonce, Password, ServerAuth};
 use sluice_protocol::handshake::{ClientLogin, ExpectLogin, FirstResponse, Greeting};
-use sluice_protocol::{Capabilities, ErrorCode, Packet};
+use sluice_protocol::{Capabilities, ErrorCode};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 use super::guesses::Leave;
 use super::refusal::Failure;
@@ -109,9 +110,10 @@ async fn upgrade(
 }
 
 impl Applicant<'_> {
-    async fn read(&mut self, limit: usize) -> Result<Packet, Failure> {
+    /// The payload of the next packet; it may be a password, or hold one.
+    async fn read(&mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
         match timeout_at(self.deadline, self.client.read_packet(limit)).await {
-            Ok(packet) => Ok(packet?),
+            Ok(packet) => Ok(Zeroizing::new(packet?.payload)),
             Err(_) => Err(Failure::deadline()),
         }
     }
@@ -125,11 +127,11 @@ impl Applicant<'_> {
 
     async fn first(&mut self, greeting: &[u8], expect: ExpectLogin) -> Result<FirstResponse, Failure> {
         self.write(greeting).await?;
-        Ok(expect.on(&self.read(LOGIN_PACKET).await?.payload)?)
+        Ok(expect.on(&self.read(LOGIN_PACKET).await?)?)
     }
 
     async fn second(&mut self, expect: ExpectLogin) -> Result<Box<ClientLogin>, Failure> {
-        match expect.on(&self.read(LOGIN_PACKET).await?.payload)? {
+        match expect.on(&self.read(LOGIN_PACKET).await?)? {
             FirstResponse::Login(login) => Ok(login),
             FirstResponse::Tls(_) => {
                 Err(Failure::own(LoginEnd::BadHandshake, ErrorCode::BadHandshake, "TLS within TLS"))
@@ -148,7 +150,7 @@ impl Applicant<'_> {
             ServerAuth::Attempt(attempt) => attempt,
             ServerAuth::Switch { payload, next } => {
                 self.write(&payload).await?;
-                next.on(&self.read(PROOF_PACKET).await?.payload)?
+                next.on(&self.read(PROOF_PACKET).await?)?
             }
         };
         if let Some(known) = context.verifiers.check(user, &attempt) {
@@ -169,7 +171,7 @@ impl Applicant<'_> {
         self.write(&payload).await?;
         // Ends: the key is sent once.
         loop {
-            match expect.on(self.read(PROOF_PACKET).await?.payload, &context.settings().keys.rsa)? {
+            match expect.on(self.read(PROOF_PACKET).await?, &context.settings().keys.rsa)? {
                 FullStep::Password(password) => return Ok(Secret::new(password)),
                 FullStep::Send { payload, next } => {
                     self.write(&payload).await?;
