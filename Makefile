@@ -4,14 +4,17 @@ CARGO ?= cargo
 # Clusters of real servers are started side by side; more at once only slows all of them down.
 TEST_THREADS ?= 2
 ARGS ?=
+# Per half of `make fuzz`.
+SECONDS ?= 600
 
-.PHONY: help check test demo soak bench fix
+.PHONY: help check test demo soak fuzz bench fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
+	@echo 'make fuzz    hostile bytes into every decoder and the lexer (SECONDS=600 each)'
 	@echo 'make bench   measurements'
 	@echo 'make fix     what tools can mend by themselves'
 
@@ -44,6 +47,12 @@ soak:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
 	$(CARGO) test --release --locked -p sluice --test suite -- --ignored --exact --nocapture \
 		sysbench::ten_switchovers_under_64_sysbench_threads
+
+fuzz:
+	SLUICE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked -p sluice-protocol --test corpus -- \
+		--ignored --exact --nocapture every_decoder_for_a_while
+	SLUICE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked -p sluice-routing --test fuzz -- \
+		--ignored --exact --nocapture the_lexer_for_a_while
 
 bench:
 	@echo 'bench: not there yet. It will measure CPU per query and latency side by side: a direct connection,'

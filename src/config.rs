@@ -209,6 +209,8 @@ pub struct Listen {
     pub health: Option<SocketAddr>,
     /// Worker threads; already resolved, at least 1.
     pub workers: usize,
+    /// Whether clients may use the compressed protocol.
+    pub compression: bool,
 }
 
 /// `[login]`

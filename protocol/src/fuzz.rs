@@ -3,8 +3,10 @@
 //! Each takes any bytes and returns; a panic, a broken promise between reading and writing, or growth beyond its input is
 //! a bug. The ordinary tests run them over `corpus/` and mutated copies of it. They must never be called by the program.
 
+mod compression;
 mod responses;
 
+pub use self::compression::fuzz_compression;
 pub use self::responses::{fuzz_gtid, fuzz_ok, fuzz_response};
 
 use std::sync::LazyLock;

@@ -31,6 +31,20 @@ impl Dice {
         if self.roll(2) == 0 { edges[self.roll(edges.len())] } else { u8::try_from(self.roll(256)).unwrap() }
     }
 
+    /// One seed, or the beginning of one and the end of another, mutated.
+    fn splice(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+        let (one, other) = (&seeds[self.roll(seeds.len())], &seeds[self.roll(seeds.len())]);
+        let mut data = one.clone();
+        if self.roll(3) == 0 {
+            data.truncate(self.roll(one.len() + 1));
+            data.extend_from_slice(&other[self.roll(other.len() + 1)..]);
+        }
+        for _ in 0..self.roll(3) {
+            data = self.mutate(&data);
+        }
+        data
+    }
+
     fn mutate(&mut self, seed: &[u8]) -> Vec<u8> {
         let mut data = seed.to_vec();
         for _ in 0..=self.roll(4) {
@@ -56,6 +70,18 @@ impl Dice {
 fn run(name: &str, entry: fn(&[u8])) {
     let rounds =
         std::env::var("SLUICE_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    entry(&[]);
+    let mut dice = Dice(0x51_u64);
+    for seed in seeds(name) {
+        entry(&seed);
+        for _ in 0..rounds {
+            entry(&dice.mutate(&seed));
+        }
+    }
+}
+
+/// The files of one entry.
+fn seeds(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -63,15 +89,7 @@ fn run(name: &str, entry: fn(&[u8])) {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no seeds in {}", folder.display());
-    entry(&[]);
-    let mut dice = Dice(0x51_u64);
-    for file in files {
-        let seed = std::fs::read(&file).unwrap();
-        entry(&seed);
-        for _ in 0..rounds {
-            entry(&dice.mutate(&seed));
-        }
-    }
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
 macro_rules! corpus {
@@ -80,6 +98,9 @@ macro_rules! corpus {
         fn $name() {
             run(stringify!($name), $entry);
         })*
+
+        /// All of them by name.
+        const ENTRIES: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $entry)),*];
     };
 }
 
@@ -96,4 +117,37 @@ corpus! {
     response => fuzz::fuzz_response;
     ok => fuzz::fuzz_ok;
     gtid => fuzz::fuzz_gtid;
+    compression => fuzz::fuzz_compression;
+}
+
+/// Runs every entry in turn until `SLUICE_FUZZ_SECONDS` are over, with other mutations each time: `make fuzz`.
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn every_decoder_for_a_while() {
+    let seconds = std::env::var("SLUICE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let start = std::env::var("SLUICE_FUZZ_SEED").ok().and_then(|text| text.parse().ok());
+    let start = start.unwrap_or(u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap());
+    println!("SLUICE_FUZZ_SEED={start}");
+    let mut dice = Dice(start);
+    let seeds: Vec<Vec<Vec<u8>>> = ENTRIES.iter().map(|(name, _)| seeds(name)).collect();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    let mut counts = vec![0u64; ENTRIES.len()];
+    while std::time::Instant::now() < end {
+        for ((name, entry), (seeds, count)) in ENTRIES.iter().zip(seeds.iter().zip(&mut counts)) {
+            // Keys and passwords take a thousand times as long as a decoder.
+            let rounds =
+                if matches!(*name, "server_auth" | "client_auth" | "public_key") { 20 } else { 2_000 };
+            for _ in 0..rounds {
+                let input = dice.splice(seeds);
+                *count += 1;
+                if std::panic::catch_unwind(|| entry(&input)).is_err() {
+                    panic!("{name} fails on \"{}\"", input.escape_ascii());
+                }
+            }
+        }
+    }
+    for ((name, _), count) in ENTRIES.iter().zip(counts) {
+        println!("{name}: {count} inputs");
+    }
 }

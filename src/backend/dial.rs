@@ -302,7 +302,7 @@ impl Dialer {
                 let stream = self.tls.connect(tcp, host_of(address)).await.map_err(DialError::Tls)?;
                 Ok((PacketStream::resume(stream, sequence), pending.upgraded()))
             }
-            Ok((Stream::Tls(_), _)) | Err(_) => {
+            Ok((Stream::Tls(_) | Stream::Compressed(_), _)) | Err(_) => {
                 Err(DialError::Protocol("bytes before the TLS handshake".to_owned()))
             }
         }

@@ -5,12 +5,16 @@
 //!
 //! Never here: what a packet means, a deadline (the caller has one), a decision to reconnect.
 
+mod compressed;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+pub use compressed::Compressed;
+use sluice_protocol::compression::Algorithm;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
 use thiserror::Error;
@@ -30,13 +34,16 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer before the connection is given up.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// A TCP connection, with or without TLS on it.
+
+/// A TCP connection, with or without TLS and compression on it.
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP, either side of it.
     Tls(Box<TlsStream<TcpStream>>),
+    /// The compressed protocol over either of them.
+    Compressed(Box<Compressed>),
 }
 
 impl Stream {
@@ -60,20 +67,33 @@ impl Stream {
     /// Whether the bytes are encrypted on the wire.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(_) => true,
+            Self::Compressed(compressed) => compressed.below().is_tls(),
+        }
     }
 
     /// Waits until a read would probably not wait.
-    async fn readable(&mut self) -> io::Result<()> {
-        let tcp = match self {
-            Self::Tcp(tcp) => tcp,
-            Self::Tls(tls) => match tls.get_ref() {
-                (tcp, session) if session.wants_read() => tcp,
-                // Decrypted bytes, or the end, are there already.
-                _ => return Ok(()),
-            },
-        };
+    async fn readable(&self) -> io::Result<()> {
+        let Some(tcp) = self.awaited() else { return Ok(()) };
         std::future::poll_fn(|cx| tcp.poll_read_ready(cx)).await
+    }
+}
+
+impl Stream {
+    /// The socket that has to bring more before a read can; `None`: there is something already.
+    fn awaited(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Tls(tls) => match tls.get_ref() {
+                (tcp, session) if session.wants_read() => Some(tcp),
+                // Decrypted bytes, or the end, are there already.
+                _ => None,
+            },
+            Self::Compressed(compressed) if compressed.holds_input() => None,
+            Self::Compressed(compressed) => compressed.below().awaited(),
+        }
     }
 }
 
@@ -82,6 +102,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Compressed(compressed) => Pin::new(compressed).poll_read(cx, buf),
         }
     }
 }
@@ -91,6 +112,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Compressed(compressed) => Pin::new(compressed).poll_write(cx, buf),
         }
     }
 
@@ -102,6 +124,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Self::Compressed(compressed) => Pin::new(compressed).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -109,6 +132,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
+            Self::Compressed(compressed) => compressed.is_write_vectored(),
         }
     }
 
@@ -116,6 +140,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Compressed(compressed) => Pin::new(compressed).poll_flush(cx),
         }
     }
 
@@ -123,6 +148,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Compressed(compressed) => Pin::new(compressed).poll_shutdown(cx),
         }
     }
 }
@@ -186,6 +212,14 @@ impl PacketStream {
     #[must_use]
     pub fn resume(stream: Stream, sequence: u8) -> Self {
         Self { stream, input: BytesMut::new(), sequence }
+    }
+
+    /// The same stream with everything from now on packed in both directions. `Err` gives it back if bytes have been read
+    /// ahead.
+    pub fn compressed(self, algorithm: Algorithm) -> Result<Self, Box<Self>> {
+        let (stream, sequence) = self.into_stream()?;
+        let stream = Stream::Compressed(Box::new(Compressed::new(stream, algorithm)));
+        Ok(Self::resume(stream, sequence))
     }
 
     /// The number the next written packet gets.

@@ -116,6 +116,7 @@ fn listen(section: Section<'_>) -> rules::ListenDraft {
             0 => available_parallelism().map_or(1, usize::from),
             workers => workers,
         },
+        compression: section.flag("compression", true),
     };
     section.finish();
     listen

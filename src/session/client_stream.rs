@@ -19,7 +19,9 @@ use crate::backend::Stream;
 pub async fn accept_tls(stream: Stream, acceptor: &TlsAcceptor) -> io::Result<Stream> {
     match stream {
         Stream::Tcp(tcp) => Ok(Stream::Tls(Box::new(acceptor.accept(tcp).await?.into()))),
-        Stream::Tls(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS within TLS")),
+        Stream::Tls(_) | Stream::Compressed(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS within TLS"))
+        }
     }
 }
 

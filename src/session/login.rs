@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use sluice_protocol::auth::{ChannelSecurity, ServerAuth};
 use sluice_protocol::command::ChangeUser;
+use sluice_protocol::compression::Algorithm;
 use sluice_protocol::handshake::{ClientLogin, HandshakeError, attributes};
 use sluice_protocol::{Capabilities, ErrPacket, ErrorCode, OkPacket, StatusFlags};
 use tokio::net::TcpStream;
@@ -81,6 +82,11 @@ async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> R
         Ok((login, first_backend)) => {
             entry.set_user(&String::from_utf8_lossy(&login.user));
             place.logged_in();
+            let client = match Algorithm::agreed(request.capabilities, request.zstd_level) {
+                // Nothing is read ahead during a login, so nothing can be left over.
+                Some(algorithm) => client.compressed(algorithm).map_err(|_| LoginEnd::BadHandshake)?,
+                None => client,
+            };
             Ok(LoggedIn { client, login, first_backend, place })
         }
         Err(failure) => {
@@ -320,9 +326,9 @@ async fn change(
         client_capabilities: caps,
         attributes: attributes(&request.attributes, entry),
     };
-    let channel = match applicant.client.stream() {
-        Stream::Tls(_) => ChannelSecurity::Secure,
-        Stream::Tcp(_) => ChannelSecurity::Plain,
+    let channel = match applicant.client.stream().is_tls() {
+        true => ChannelSecurity::Secure,
+        false => ChannelSecurity::Plain,
     };
     let proof = applicant.prove(ServerAuth::switch(exchange::nonce(), channel), &login.user, context).await?;
     let_in(applicant, proof, login, entry, context).await

@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(unpacker.advance(&mut input, &mut all), Ok(content.len()));
         prop_assert!(unpacker.is_between_frames());
         let frames = content.chunks(pieces).count();
-        prop_assert_eq!(usize::from(unpacker.next_sequence()), frames % 256);
+        prop_assert_eq!(usize::from(unpacker.take_sequence()), frames % 256);
     }
 
     #[test]

@@ -72,10 +72,11 @@ impl Unpacker {
         matches!(self.place, Place::Header { filled: 0, .. })
     }
 
-    /// The number that goes on from the last frame that began.
-    #[must_use]
-    pub const fn next_sequence(&self) -> u8 {
-        self.next_sequence
+    /// The number for a frame of our own: it goes on from the last frame that began in either direction.
+    pub const fn take_sequence(&mut self) -> u8 {
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.wrapping_add(1);
+        sequence
     }
 
     /// Unpacks from `input`, which is moved on, into `out`; returns how much of `out` was filled. Less than all of it means

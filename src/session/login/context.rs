@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use sluice_protocol::ErrorCode;
+use sluice_protocol::{Capabilities, ErrorCode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -48,6 +48,8 @@ pub struct LoginContext {
 pub(super) struct Settings {
     pub(super) keys: Keys,
     pub(super) tls_mode: ClientTlsMode,
+    /// What of the compressed protocol is offered.
+    pub(super) compression: Capabilities,
     pub(super) rules: Rules,
     pub(super) retention: Retention,
     pub(super) max_age: Duration,
@@ -61,6 +63,10 @@ impl Settings {
         Ok(Self {
             keys: Keys::load(&config.tls_client, &config.cluster.store)?,
             tls_mode: config.tls_client.mode,
+            compression: match config.listen.compression {
+                true => super::exchange::COMPRESSION,
+                false => Capabilities::empty(),
+            },
             rules: Rules::new(config),
             retention: config.login.retention,
             max_age: config.login.max_age,

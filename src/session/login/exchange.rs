@@ -47,6 +47,9 @@ const OFFERED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::DEPRECATE_EOF)
     .union(Capabilities::QUERY_ATTRIBUTES);
 
+/// What is offered where compression is on.
+pub(super) const COMPRESSION: Capabilities = Capabilities::COMPRESS.union(Capabilities::ZSTD_COMPRESSION);
+
 /// How a client has proved its password. A server has the last word in either case.
 #[derive(Debug)]
 pub(super) enum Proof {
@@ -77,7 +80,8 @@ pub(super) async fn greet(
         Some(_) => Capabilities::SSL,
         None => Capabilities::empty(),
     };
-    let greeting = Greeting::new(&context.version(), id, nonce(), OFFERED | tls, COLLATION);
+    let offered = OFFERED | context.settings().compression | tls;
+    let greeting = Greeting::new(&context.version(), id, nonce(), offered, COLLATION);
     let expect = ExpectLogin::new(&greeting, ChannelSecurity::Plain);
     let first = Applicant { client: &mut client, peer, deadline }.first(&greeting.encode(), expect).await;
     let pending = match first {
