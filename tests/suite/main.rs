@@ -15,6 +15,7 @@ mod control;
 mod controller_adoption;
 mod controller_switchover;
 mod data_path;
+mod differential;
 mod host_blocking;
 mod login;
 mod process;
