@@ -268,7 +268,9 @@ impl Session {
     }
 
     async fn set_option(&mut self, command: &ClientCommand, option: SetOption) -> Result<(), End> {
-        self.plain(command, Expect::Plain, Intent::SessionState).await?;
+        // Asked where the last statement ran, whose diagnostics it leaves in place: PHP's mysqli sends it around each
+        // of its multi-queries.
+        self.plain(command, Expect::Plain, Intent::LastStatement).await?;
         match option {
             SetOption::MultiStatementsOn => self.state.set_multi_statements(true),
             SetOption::MultiStatementsOff => self.state.set_multi_statements(false),

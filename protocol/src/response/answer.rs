@@ -98,10 +98,11 @@ impl AnswerReader {
             return Ok(Some(Answer::Error(ErrPacket::parse(payload)?.into_owned())));
         }
         match self.place {
-            Place::Start if first == OK_HEADER => return Ok(Some(Answer::Ok(last(payload)?))),
-            Place::Start if matches!(first, NULL | EOF_HEADER) => {
-                return Err(ResponseError::Unexpected(first));
+            // COM_SET_OPTION is answered by an OK packet with the header of an EOF packet.
+            Place::Start if matches!(first, OK_HEADER | EOF_HEADER) => {
+                return Ok(Some(Answer::Ok(last(payload)?)));
             }
+            Place::Start if first == NULL => return Err(ResponseError::Unexpected(first)),
             Place::Start => {
                 self.columns = Reader::new(payload).lenenc_int()?;
                 if self.columns > self.limits.columns {

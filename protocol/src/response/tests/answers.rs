@@ -45,6 +45,14 @@ fn ok_and_errors() {
 }
 
 #[test]
+fn set_option_is_answered_by_the_end_of_nothing() {
+    // As a server with `DEPRECATE_EOF` sends it (recorded/responses.txt, "set option").
+    let stream = packets(&[b"\xfe\x00\x00\x02\x00\x01\x00"]);
+    let Ok(Some(Answer::Ok(summary))) = read(AnswerLimits::default(), &stream, 2) else { panic!() };
+    assert_eq!(summary.status, StatusFlags::AUTOCOMMIT);
+}
+
+#[test]
 fn limits_hold() {
     let limits = AnswerLimits { columns: 2, rows: 1, bytes: 60 };
     let answer = |payloads: &[&[u8]]| read(limits, &packets(payloads), 1).unwrap_err();
