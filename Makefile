@@ -4,6 +4,7 @@ CARGO ?= cargo
 # Clusters of real servers are started side by side; more at once only slows all of them down.
 TEST_THREADS ?= 2
 ARGS ?=
+CLIENTS ?=
 # Per half of `make fuzz`.
 SECONDS ?= 600
 
@@ -12,6 +13,7 @@ SECONDS ?= 600
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
+	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
 	@echo 'make fuzz    hostile bytes into every decoder and the lexer (SECONDS=600 each)'
@@ -37,6 +39,17 @@ test:
 	else \
 		$(CARGO) test --workspace --locked -- --test-threads=$(TEST_THREADS); \
 	fi
+
+# Clients that need nothing but seconds run in `make test` as well. The first run downloads about 400 MB.
+test-clients:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
+	SLUICE_CLIENTS='$(CLIENTS)' $(CARGO) test --locked -p sluice --test suite -- --ignored --exact --nocapture \
+		clients::every_client_sees_the_same
+
+# Servers and Sluice to try a client on; the end of its standard input ends it.
+clients-stage:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
+	$(CARGO) test --locked -p sluice --test suite -- --ignored --exact --nocapture clients::a_stage_to_try_clients_on
 
 demo:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \

@@ -1,9 +1,18 @@
-"""mysql-connector-python in its pure Python form, with binary prepared statements."""
+"""mysql-connector-python with binary prepared statements: its pure Python form, and with `--compiled` its C extension."""
+
+import contextlib
+import sys
+import threading
 
 import mysql.connector
+import mysql.connector.pooling
 from mysql.connector.constants import ClientFlag
 
 import interpreter
+
+COMPILED = "--compiled" in sys.argv
+if COMPILED:
+    sys.argv.remove("--compiled")
 
 
 class Connection(interpreter.Client):
@@ -44,6 +53,20 @@ class Connection(interpreter.Client):
             in_transaction=self.connection.in_transaction,
         )
 
+    def bulk(self, sql, rows):
+        with self.connection.cursor() as cursor:
+            cursor.executemany(sql.replace("?", "%s"), rows)
+            return cursor.rowcount
+
+    def begin(self, isolation, read_only):
+        self.connection.start_transaction(isolation_level=isolation, readonly=read_only or None)
+
+    def commit(self):
+        self.connection.commit()
+
+    def rollback(self):
+        self.connection.rollback()
+
     def ping(self):
         self.connection.ping(reconnect=False)
         return "pong"
@@ -66,6 +89,8 @@ class Connection(interpreter.Client):
 
     def cursor(self, sql, fetch):
         """A read-only cursor on the server, fetched in pieces (COM_STMT_FETCH)."""
+        if COMPILED:
+            raise interpreter.Unsupported
         connection = self.connection
         statement = connection.cmd_stmt_prepare(sql.encode())
         number = statement["statement_id"]
@@ -100,20 +125,47 @@ def close(cursor):
         pass  # the statement's own error is what counts
 
 
-def connect(host, port, user, password, database):
-    connection = mysql.connector.connect(
-        host=host,
-        port=port,
-        user=user,
-        password=password,
-        database=database,
-        use_pure=True,
-        autocommit=True,
-        allow_local_infile=True,
-        client_flags=[ClientFlag.MULTI_STATEMENTS, ClientFlag.MULTI_RESULTS],
-        connection_timeout=60,
-    )
-    return Connection(connection)
+def options(host, port, user, password, database, tls=None, compress=False, charset=None):
+    given = {
+        "host": host,
+        "port": port,
+        "user": user,
+        "password": password,
+        "database": database,
+        "use_pure": not COMPILED,
+        "autocommit": True,
+        "allow_local_infile": True,
+        "client_flags": [ClientFlag.MULTI_STATEMENTS, ClientFlag.MULTI_RESULTS],
+        "connection_timeout": 60,
+        "read_timeout": 15,
+        "compress": compress,
+    }
+    if tls is not None:
+        given["ssl_disabled"] = not tls
+    if charset is not None:
+        given["charset"] = charset
+    return given
+
+
+def connect(**given):
+    return Connection(mysql.connector.connect(**options(**given)))
+
+
+def pool(login, connections):
+    """What borrows from the driver's pool. It never waits for a connection, so a semaphore does."""
+    pooled = mysql.connector.pooling.MySQLConnectionPool(pool_size=connections, **options(**login))
+    free = threading.Semaphore(connections)
+
+    @contextlib.contextmanager
+    def borrow():
+        with free:
+            connection = Connection(pooled.get_connection())
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    return borrow
 
 
 def describe(error):
@@ -125,7 +177,9 @@ def describe(error):
     return shown
 
 
-if __name__ == "__main__":
-    import sys
+def version():
+    return f"mysql-connector-python {mysql.connector.__version__} ({'C extension' if COMPILED else 'pure'})"
 
+
+if __name__ == "__main__":
     interpreter.main(sys.modules[__name__])

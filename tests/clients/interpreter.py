@@ -53,6 +53,18 @@ class Client:
     def abandon(self, sql):
         raise Unsupported
 
+    def bulk(self, sql, rows):
+        raise Unsupported
+
+    def begin(self, isolation, read_only):
+        raise Unsupported
+
+    def commit(self):
+        raise Unsupported
+
+    def rollback(self):
+        raise Unsupported
+
     def missing_infile(self, table):
         return self.query(f"LOAD DATA LOCAL INFILE '/nonexistent/file.tsv' INTO TABLE {table}")
 
@@ -184,7 +196,20 @@ class Check:
             return connection.missing_infile(step["missing_infile"])
         if "kill_query" in step:
             return self.kill_query(connection, step["kill_query"])
+        if "bulk" in step:
+            rows = [[parameter(spec) for spec in row] for row in step["bulk"]["rows"]]
+            return connection.bulk(step["bulk"]["sql"], rows)
+        if "transaction" in step:
+            return self.transaction(connection, step["transaction"])
+        if "pool" in step:
+            return pooled(self.driver, self.login, step["pool"])
         raise ValueError(f"checks.json has a step nobody knows: {step}")
+
+    def transaction(self, connection, plan):
+        connection.begin(plan.get("isolation"), plan.get("read_only", False))
+        results = [self.caught(connection, sql) for sql in plan["queries"]]
+        connection.commit() if plan["end"] == "commit" else connection.rollback()
+        return results
 
     def kill_query(self, connection, sql):
         """KILL QUERY by the id that the client knows, again and again until the statement is gone.
@@ -217,6 +242,32 @@ class Check:
                 pass  # a check may have ended it on purpose
 
 
+def pooled(driver, login, plan):
+    """Many threads with transactions on the few connections of the driver's pool, if it has one."""
+    if not hasattr(driver, "pool"):
+        raise Unsupported
+    borrow = driver.pool(login, plan["connections"])
+    outcomes = [None] * plan["workers"]
+
+    def work(worker):
+        try:
+            for _ in range(plan["rounds"]):
+                with borrow() as connection:
+                    connection.begin(None, False)
+                    connection.query(f"INSERT INTO {plan['table']} (worker) VALUES ({worker})")
+                    connection.commit()
+            outcomes[worker] = "done"
+        except Exception as error:  # drivers also fail by IndexError and the like
+            outcomes[worker] = canonical(driver.describe(error))
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(plan["workers"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
 def infile(connection, content, table):
     file = tempfile.NamedTemporaryFile("w", suffix=".tsv", delete=False)
     try:
@@ -239,7 +290,8 @@ def arguments():
 
 
 def checks(names):
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checks.json")
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checks.json")
+    path = os.environ.get("CHECKS_JSON", beside)
     with open(path, encoding="utf-8") as file:
         return [check for check in json.load(file) if not names or check["check"] in names]
 
@@ -253,6 +305,7 @@ def main(driver):
         "password": given.password,
         "database": given.database,
     }
+    print(json.dumps({"version": driver.version()}), flush=True)
     for check in checks(given.checks):
         run = Check(driver, login)
         result = [run.run(step) for step in check["steps"]]

@@ -85,10 +85,11 @@ class Check {
     this.connections = new Map();
   }
 
-  async connect(more = {}) {
-    const connection = mysql.createConnection({
+  options({ tls, ...more } = {}) {
+    return {
       ...this.login,
       ...more,
+      ssl: tls ? { rejectUnauthorized: false } : undefined,
       database: more.database === null ? undefined : (more.database ?? this.login.database),
       multipleStatements: true,
       supportBigNumbers: true,
@@ -96,7 +97,11 @@ class Check {
       dateStrings: true,
       flags: ['+LOCAL_FILES'],
       connectTimeout: 20000,
-    });
+    };
+  }
+
+  async connect(more) {
+    const connection = mysql.createConnection(this.options(more));
     connection.on('error', () => {}); // the statement under way gets it too
     await answer((done) => connection.connect(done));
     return connection;
@@ -160,6 +165,9 @@ class Check {
       connection.destroy();
       return columns;
     }
+    if ('transaction' in step) return this.transaction(connection, step.transaction);
+    if ('bulk' in step) return this.bulk(connection, step.bulk);
+    if ('pool' in step) return this.pool(step.pool);
     if ('kill_query' in step) return this.killQuery(connection, step.kill_query);
     return 'unsupported'; // use, charset, cursor: mysql2 has no such calls
   }
@@ -167,6 +175,42 @@ class Check {
   async query(connection, sql) {
     const options = { sql, infileStreamFactory: (name) => fs.createReadStream(name) };
     return outcomes(await answer((done) => connection.query(options, done)));
+  }
+
+  async transaction(connection, plan) {
+    if (plan.isolation) await this.query(connection, `SET TRANSACTION ISOLATION LEVEL ${plan.isolation}`);
+    if (plan.read_only) await this.query(connection, 'START TRANSACTION READ ONLY');
+    else await answer((done) => connection.beginTransaction(done));
+    const results = [];
+    for (const sql of plan.queries) results.push(await this.query(connection, sql).catch(failure));
+    await answer((done) => connection[plan.end](done));
+    return results;
+  }
+
+  async bulk(connection, plan) {
+    const results = [];
+    for (const row of plan.rows) {
+      results.push(outcomes(await answer((done) => connection.execute(plan.sql, row.map(parameter), done))));
+    }
+    return results;
+  }
+
+  // Many workers with transactions on the few connections of the driver's pool.
+  async pool(plan) {
+    const pool = mysql.createPool({ ...this.options(), connectionLimit: plan.connections });
+    const work = async (worker) => {
+      for (let round = 0; round < plan.rounds; round += 1) {
+        const [connection] = await answer((done) => pool.getConnection(done));
+        await answer((done) => connection.beginTransaction(done));
+        await answer((done) => connection.execute(`INSERT INTO ${plan.table} (worker) VALUES (?)`, [worker], done));
+        await answer((done) => connection.commit(done));
+        connection.release();
+      }
+      return 'done';
+    };
+    const results = await Promise.all(Array.from({ length: plan.workers }, (_, worker) => work(worker).catch(failure)));
+    pool.end(() => {});
+    return results;
   }
 
   // KILL QUERY by the id that the client knows, again and again until the statement is gone: one that has not
@@ -214,6 +258,7 @@ async function main() {
   });
   const login = { ...given, port: Number(given.port) };
   const checks = JSON.parse(fs.readFileSync(path.join(__dirname, 'checks.json'), 'utf8'));
+  console.log(JSON.stringify({ version: `mysql2 ${require('mysql2/package.json').version}, Node ${process.version}` }));
   for (const { check, steps } of checks) {
     if (names.length > 0 && !names.includes(check)) continue;
     const run = new Check(login);

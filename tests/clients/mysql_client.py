@@ -40,12 +40,18 @@ class Program:
             "--force",
             "--unbuffered",
             "--column-type-info",
-            "--default-character-set=utf8mb4",
+            f"--default-character-set={login.get('charset', 'utf8mb4')}",
             "--max-allowed-packet=64M",
             "--local-infile=1",
             "--loose-commands=ON",  # `use` and the like, which newer programs refuse unless asked
             f"--delimiter={END}",
         ]
+        if "tls" in login:
+            command.append(f"--ssl-mode={'REQUIRED' if login['tls'] else 'DISABLED'}")
+        if login.get("tls") is False:
+            command.append("--get-server-public-key")
+        if login.get("compress"):
+            command.append("--compression-algorithms=zlib")
         if login["database"]:
             command.append(f"--database={login['database']}")
         return command, {**os.environ, "MYSQL_PWD": login["password"]}
@@ -97,7 +103,7 @@ def run_check(program, steps):
     text, files, unsupported, more = "", [], [], {}
     try:
         for step in steps:
-            if "query" in step and "on" not in step:
+            if "query" in step and step.get("on") in (None, "other"):
                 text += f"{interpreter.with_big(step, step['query'])}\n{END}\n"
             elif "infile" in step:
                 file = tempfile.NamedTemporaryFile("w", suffix=".tsv", delete=False)
@@ -151,6 +157,8 @@ def main():
     parser.add_argument("checks", nargs="*", help="names; all if none are given")
     given = parser.parse_args()
     program = Program(given)
+    banner = subprocess.run([given.mysql, "--version"], capture_output=True, check=True, text=True).stdout
+    print(json.dumps({"version": " ".join(banner.split()[1:4])}), flush=True)
     for check in interpreter.checks(given.checks):
         result = run_check(program, check["steps"])
         print(json.dumps({"check": check["check"], "result": [result]}, sort_keys=True), flush=True)

@@ -41,6 +41,21 @@ class Connection(interpreter.Client):
             except pymysql.MySQLError as error:
                 return [*shown, {"error": interpreter.canonical(describe(error))}]
 
+    def bulk(self, sql, rows):
+        with self.connection.cursor() as cursor:
+            return cursor.executemany(sql.replace("?", "%s"), rows)
+
+    def begin(self, isolation, read_only):
+        if isolation:
+            self.connection.query(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
+        self.connection.query("START TRANSACTION READ ONLY") if read_only else self.connection.begin()
+
+    def commit(self):
+        self.connection.commit()
+
+    def rollback(self):
+        self.connection.rollback()
+
     def ping(self):
         self.connection.ping(reconnect=False)
         return "pong"
@@ -68,7 +83,10 @@ class Connection(interpreter.Client):
         self.connection.close()
 
 
-def connect(host, port, user, password, database):
+def connect(host, port, user, password, database, tls=None, compress=False, charset="utf8mb4"):
+    if compress:
+        raise interpreter.Unsupported
+    encryption = {None: {}, True: {"ssl": {"check_hostname": False}}, False: {"ssl_disabled": True}}[tls]
     connection = pymysql.connect(
         host=host,
         port=port,
@@ -81,12 +99,18 @@ def connect(host, port, user, password, database):
         max_allowed_packet=64 << 20,
         connect_timeout=20,
         read_timeout=60,
+        charset=charset,
+        **encryption,
     )
     return Connection(connection)
 
 
 def describe(error):
     return {"class": type(error).__name__, "args": error.args}
+
+
+def version():
+    return f"PyMySQL {pymysql.VERSION_STRING}"
 
 
 if __name__ == "__main__":
