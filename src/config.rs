@@ -266,6 +266,21 @@ pub struct Sessions {
     pub max_backend: usize,
     /// Whether the primary serves reads of the replica listener when no replica does.
     pub replica_fallback: bool,
+    /// What reads on the split listener must be able to see.
+    pub freshness: ReadScope,
+}
+
+/// `[sessions] freshness`: whose writes, acknowledged before a read began, the read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadScope {
+    /// Nobody's: any serving replica will do.
+    Off,
+    /// The session's own.
+    Session,
+    /// Those of every session of the same account through this process.
+    User,
+    /// Everybody's: reads go to the primary.
+    Strong,
 }
 
 /// `[tls.client]`

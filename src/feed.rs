@@ -2,20 +2,26 @@
 //!
 //! One [`Publisher`] exists per process and belongs to the controller; every session holds the shared
 //! [`Feed`]. The feed carries the [`Topology`] value, the [`gate::Gate`] where writes wait, and the
-//! [`registry::Registry`] of sessions, through which the controller sees who would be hurt.
+//! [`registry::Registry`] of sessions, through which the controller sees who would be hurt. For fresh reads it
+//! carries [`progress::Progress`], how far each instance is, and [`ledger::Ledger`], what each account has written.
 //!
 //! Never here: a decision about roles, a packet, a connection to an instance.
 
 pub mod gate;
+pub mod ledger;
+pub mod progress;
 pub mod registry;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use sluice_routing::topology::Topology;
 use tokio::sync::watch;
 
 use gate::Gate;
+use ledger::Ledger;
+use progress::Progress;
 use registry::Registry;
 
 /// The read half of the feed, shared by all sessions of the process.
@@ -25,6 +31,8 @@ pub struct Feed {
     shape: watch::Sender<u64>,
     gate: Arc<Gate>,
     registry: Registry,
+    progress: Progress,
+    ledger: Ledger,
 }
 
 /// The write half. There is exactly one, so that there is exactly one opinion about who is the primary.
@@ -35,11 +43,14 @@ pub struct Publisher {
 
 /// Makes the feed of a process with `workers` worker threads, holding `initial`.
 pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
+    let progress = Progress::new(initial.instances.len());
     let feed = Arc::new(Feed {
         topology: ArcSwap::from_pointee(initial),
         shape: watch::Sender::new(0),
         gate: Arc::new(Gate::new(workers)),
         registry: Registry::default(),
+        progress,
+        ledger: Ledger::default(),
     });
     (Publisher { feed: Arc::clone(&feed) }, feed)
 }
@@ -65,6 +76,16 @@ impl Feed {
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
+
+    /// How far each instance has executed.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// What each account has written.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
 }
 
 impl Publisher {
@@ -77,6 +98,7 @@ impl Publisher {
             || before.primary != next.primary
             || before.warm != next.warm
             || reads(&before) != reads(&next);
+        self.feed.progress.follow(&before, &next, Instant::now());
         drop(before);
         self.feed.topology.store(Arc::new(next));
         if reshaped {

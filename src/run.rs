@@ -127,7 +127,9 @@ fn session_context(
     let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
-    Ok(Arc::new(SessionContext::new(Arc::clone(feed), login, hold, fallback)))
+    let mut context = SessionContext::new(Arc::clone(feed), login, hold, fallback);
+    context.freshness = config.sessions.freshness;
+    Ok(Arc::new(context))
 }
 
 impl Control {

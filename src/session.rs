@@ -12,6 +12,7 @@ mod backends;
 pub mod client_stream;
 mod command;
 mod failure;
+mod freshness;
 mod hints;
 mod kill;
 pub mod login;
@@ -20,6 +21,7 @@ mod moves;
 mod place;
 mod prepared;
 mod prepared_commands;
+mod reads;
 mod relay;
 mod settle;
 mod state;
@@ -29,7 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_protocol::{Capabilities, GtidSet, StatusFlags, TrackerFilter};
+use sluice_protocol::{Capabilities, StatusFlags, TrackerFilter};
 use sluice_routing::decide::{Fallback, Listener};
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
@@ -38,11 +40,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backend::{BackendLogin, PacketStream};
+use crate::config::ReadScope;
 use crate::feed::Feed;
 use crate::feed::gate::Seat;
 use crate::feed::registry::{self, Activity, Registration};
 use backends::{Backend, Backends, DialTask};
 use failure::Failure;
+use freshness::Reading;
 use hints::Hints;
 use login::{LoggedIn, LoginContext};
 pub use metrics::Metrics;
@@ -59,6 +63,8 @@ pub struct SessionContext {
     pub hold: Duration,
     /// Whether reads of the replica listener fall back to the primary.
     pub replica_fallback: Fallback,
+    /// What reads must be able to see.
+    pub freshness: ReadScope,
     /// Counters.
     pub metrics: Metrics,
     /// MiB that large commands may take together; see [`command`].
@@ -66,13 +72,14 @@ pub struct SessionContext {
 }
 
 impl SessionContext {
-    /// A context with an unused budget for large commands.
+    /// A context with an unused budget for large commands and the default scope of fresh reads.
     pub fn new(feed: Arc<Feed>, login: LoginContext, hold: Duration, replica_fallback: Fallback) -> Self {
         Self {
             feed,
             login,
             hold,
             replica_fallback,
+            freshness: ReadScope::User,
             metrics: Metrics::new(),
             large_commands: Arc::new(Semaphore::new(command::LARGE_COMMANDS_MIB)),
         }
@@ -118,8 +125,8 @@ struct Session {
     replica: Option<InstanceId>,
     /// Replicas that could not be used, and until when each is left alone.
     shunned: Vec<(InstanceId, Instant)>,
-    /// GTIDs of the last own write.
-    last_write: Option<GtidSet>,
+    /// What it must be able to read.
+    reading: Reading,
     /// A failure that happened while no command was under way; the next one gets it.
     owed: Option<Failure>,
     /// What the client asked of us for the current statement.
@@ -187,6 +194,7 @@ impl Session {
     ) -> Self {
         let schema = login.database.take().map(|schema| schema.into_vec());
         let listener = registration.entry().listener;
+        let reading = Reading::new(context.freshness, &context.feed, &login.user);
         Self {
             client,
             login,
@@ -203,7 +211,7 @@ impl Session {
             last: None,
             replica: None,
             shunned: Vec::new(),
-            last_write: None,
+            reading,
             owed: None,
             hints: Hints::default(),
             warming: None,

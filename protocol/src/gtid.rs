@@ -7,6 +7,7 @@
 //! This file must never ask a server or know what a set is compared for.
 
 mod intervals;
+mod owned;
 mod parse;
 mod set;
 mod tag;

@@ -3,11 +3,10 @@
 //! This file must never send to a replica what is not proved harmless, except on the replica listener,
 //! whose users asked for replicas and whose servers refuse writes by themselves.
 
-use sluice_protocol::GtidSet;
-
 use crate::effects::Effect;
+use crate::freshness::FreshEnough;
 use crate::hint::Wish;
-use crate::intent::{Intent, Statement, WriteKind};
+use crate::intent::{Access, Intent, Statement, WriteKind};
 use crate::pin::{PinReason, reasons};
 use crate::session_facts::{LastRoute, SessionFacts};
 use crate::topology::{Instance, InstanceId, Topology};
@@ -24,12 +23,12 @@ pub enum Listener {
 }
 
 /// What a replica must have executed before this session may read from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Freshness<'a> {
     /// Any serving replica will do.
     Any,
-    /// It must have these transactions: the session's own writes.
-    AtLeast(&'a GtidSet),
+    /// One of these: those that are known to have what the session must be able to see.
+    Known(&'a dyn FreshEnough),
     /// Only the primary is fresh enough.
     Primary,
 }
@@ -92,7 +91,7 @@ reasons! {
         /// The session is in a schema of server tables.
         ServerSchema = "server_schema", "The current schema has tables that differ between servers.";
         /// No replica has the session's own writes yet.
-        FreshRead = "fresh_read", "No serving replica has executed the session's own writes yet.";
+        FreshRead = "fresh_read", "No serving replica is known to have all that the session must be able to see.";
         /// No replica serves.
         NoReplica = "no_replica", "No replica serves reads now.";
     }
@@ -105,6 +104,8 @@ reasons! {
         Current = "current", "A harmless read, to the replica that the session already uses.";
         /// A harmless read, to a replica chosen now.
         Chosen = "chosen", "A harmless read, to a replica chosen now.";
+        /// A read-only transaction begins.
+        ReadOnlyTransaction = "read_only_transaction", "A read-only transaction runs on one replica from beginning to end.";
         /// The replica listener.
         Listener = "listener", "The listener sends everything to replicas.";
         /// A transaction or other state is there.
@@ -159,7 +160,10 @@ pub fn passes_gate(statement: &Statement, route: &Route, facts: &SessionFacts) -
 fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
     let facts = situation.facts;
     if facts.in_transaction() {
-        return Route::Primary(PrimaryReason::OpenTransaction);
+        return match situation.last_replica() {
+            Some(id) if facts.in_read_only_transaction() => Route::Replica(id, ReplicaReason::Pinned),
+            Some(_) | None => Route::Primary(PrimaryReason::OpenTransaction),
+        };
     }
     if facts.pin().is_some() {
         return Route::Primary(PrimaryReason::Pinned);
@@ -170,10 +174,12 @@ fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
             None => Route::Primary(PrimaryReason::LastStatement),
         };
     }
-    if statement.intent != Intent::HarmlessRead {
+    let begins = begins_read_only(statement, facts);
+    if statement.intent != Intent::HarmlessRead && !begins {
         return Route::Primary(PrimaryReason::Statement);
     }
-    if !facts.autocommit() {
+    // Without autocommit a read opens a transaction, which could go on to write.
+    if !facts.autocommit() && !begins && !facts.read_only_session() {
         return Route::Primary(PrimaryReason::AutocommitOff);
     }
     if statement.wish == Wish::Last {
@@ -185,10 +191,31 @@ fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
         return Route::Primary(PrimaryReason::ServerSchema);
     }
     match situation.choose() {
+        Choice::Current(id) | Choice::New(id) if begins => {
+            Route::Replica(id, ReplicaReason::ReadOnlyTransaction)
+        }
         Choice::Current(id) => Route::Replica(id, ReplicaReason::Current),
         Choice::New(id) => Route::Replica(id, ReplicaReason::Chosen),
         Choice::NoneFresh => Route::Primary(PrimaryReason::FreshRead),
         Choice::NoneServing => Route::Primary(PrimaryReason::NoReplica),
+    }
+}
+
+/// Whether the statement begins a transaction that can't write.
+fn begins_read_only(statement: &Statement, facts: &SessionFacts) -> bool {
+    match statement.intent {
+        Intent::TransactionStart { access: Access::ReadOnly, .. } => true,
+        Intent::TransactionStart { access: Access::Default, .. } => facts.read_only_session(),
+        Intent::TransactionStart { access: Access::ReadWrite, .. }
+        | Intent::HarmlessRead
+        | Intent::NeedsPrimary(_)
+        | Intent::LastStatement
+        | Intent::ConnectionId { .. }
+        | Intent::Kill { .. }
+        | Intent::TransactionEnd { .. }
+        | Intent::Savepoint
+        | Intent::SessionState
+        | Intent::Write(_) => false,
     }
 }
 
@@ -234,7 +261,7 @@ impl Situation<'_> {
     fn is_fresh(&self, instance: &Instance) -> bool {
         match self.freshness {
             Freshness::Any => true,
-            Freshness::AtLeast(writes) => instance.executed.contains_set(writes),
+            Freshness::Known(fresh) => fresh.is_fresh(instance.id),
             Freshness::Primary => false,
         }
     }
@@ -242,10 +269,11 @@ impl Situation<'_> {
     /// Keeps the current replica while it serves and is fresh; otherwise the seed chooses among those.
     fn choose(&self) -> Choice {
         let serving = self.topology.serving_replicas();
-        let fresh = serving.clone().filter(|instance| self.is_fresh(instance));
-        if let Some(current) = fresh.clone().find(|instance| Some(instance.id) == self.current_replica) {
+        let current = serving.clone().find(|instance| Some(instance.id) == self.current_replica);
+        if let Some(current) = current.filter(|current| self.is_fresh(current)) {
             return Choice::Current(current.id);
         }
+        let fresh = serving.clone().filter(|instance| self.is_fresh(instance));
         let count = fresh.clone().count() as u64;
         let Some(index) = self.seed.checked_rem(count) else {
             return if serving.clone().next().is_some() { Choice::NoneFresh } else { Choice::NoneServing };

@@ -7,6 +7,7 @@
 pub mod decide;
 pub mod effects;
 mod explain;
+pub mod freshness;
 pub mod functions;
 pub mod hint;
 pub mod intent;

@@ -47,6 +47,15 @@ pub struct SessionFacts {
     role: Option<Box<[u8]>>,
     /// The state change tracker came with the answer to the current statement.
     state_changed: bool,
+    access: DefaultAccess,
+}
+
+/// What transactions of the session may do unless they say otherwise (`transaction_read_only`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum DefaultAccess {
+    #[default]
+    ReadWrite,
+    ReadOnly,
 }
 
 /// Whether code ran that no text shows (CALL, EXECUTE, stored functions).
@@ -78,6 +87,7 @@ impl Default for SessionFacts {
             user_variables: Vec::new(),
             role: None,
             state_changed: false,
+            access: DefaultAccess::ReadWrite,
         }
     }
 }
@@ -100,6 +110,12 @@ impl SessionFacts {
     #[must_use]
     pub fn in_read_only_transaction(&self) -> bool {
         self.in_transaction() && self.status.contains(StatusFlags::IN_TRANS_READONLY)
+    }
+
+    /// Whether `transaction_read_only` is on for the session: its transactions can't write unless they say so.
+    #[must_use]
+    pub fn read_only_session(&self) -> bool {
+        self.access == DefaultAccess::ReadOnly
     }
 
     /// Whether each statement commits by itself.
@@ -225,6 +241,9 @@ impl SessionFacts {
             self.mode = self.mode.with_sql_mode(value);
         } else if name.eq_ignore_ascii_case(b"character_set_client") {
             self.mode = self.mode.with_client_charset(value);
+        } else if name.eq_ignore_ascii_case(b"transaction_read_only") {
+            let on = value.eq_ignore_ascii_case(b"ON") || value == b"1";
+            self.access = if on { DefaultAccess::ReadOnly } else { DefaultAccess::ReadWrite };
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sluice_protocol::{GtidSet, StatusFlags};
 use sluice_routing::decide::{PrimaryReason, RefuseReason, ReplicaReason};
+use sluice_routing::freshness::FreshEnough;
 use sluice_routing::topology::{Instance, ReadsStopped};
 use sluice_routing::{
     Fallback, Freshness, InstanceId, LexMode, Listener, Outcome, Reads, Route, SessionFacts, Situation,
@@ -43,6 +44,16 @@ fn stopped(mut topology: Topology, ids: &[InstanceId]) -> Topology {
     }
     topology.instances = instances.into();
     topology
+}
+
+/// Replicas that the topology knows to have executed this.
+#[derive(Debug)]
+struct Known<'a>(&'a Topology, GtidSet);
+
+impl FreshEnough for Known<'_> {
+    fn is_fresh(&self, replica: InstanceId) -> bool {
+        self.0.instance(replica).is_some_and(|instance| instance.executed.contains_set(&self.1))
+    }
 }
 
 struct Case {
@@ -85,7 +96,8 @@ impl Case {
     }
 
     fn route(&self, sql: &str) -> Route {
-        let freshness = self.writes.as_ref().map_or(Freshness::Any, Freshness::AtLeast);
+        let known = Known(&self.topology, self.writes.clone().unwrap_or_default());
+        let freshness = if self.writes.is_some() { Freshness::Known(&known) } else { Freshness::Any };
         decide(
             &classify(sql.as_bytes(), LexMode::default()),
             &Situation {
@@ -167,6 +179,32 @@ fn a_session_reads_its_own_writes() {
     assert_eq!(case.route("SELECT 1"), Route::Replica(DB1, ReplicaReason::Current));
     case.writes = Some(gtids("201"));
     assert_eq!(case.route("SELECT 1"), Route::Primary(PrimaryReason::FreshRead));
+}
+
+#[test]
+fn read_only_transactions_run_on_one_replica() {
+    let begun = Route::Replica(DB1, ReplicaReason::ReadOnlyTransaction);
+    let primary = Route::Primary(PrimaryReason::Statement);
+    let mut case = split();
+    for sql in ["START TRANSACTION READ ONLY", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"] {
+        assert_eq!(case.route(sql), begun, "{sql}");
+        assert!(case.passes(sql));
+    }
+    assert_eq!(case.route("BEGIN"), primary);
+    case.facts.observe_variable(b"transaction_read_only", b"ON");
+    assert_eq!(case.route("BEGIN"), begun);
+    assert_eq!(case.route("START TRANSACTION READ WRITE"), primary);
+    assert_eq!(case.route("INSERT INTO t VALUES (1)"), primary);
+    // Without autocommit, too: no read of this session can go on to write.
+    let case = case.status(StatusFlags::empty());
+    assert_eq!(case.route("SELECT 1"), Route::Replica(DB1, ReplicaReason::Chosen));
+    assert_eq!(case.route("SELECT * FROM t FOR UPDATE"), primary);
+    let open = case.after("SELECT 1").status(StatusFlags::IN_TRANS | StatusFlags::IN_TRANS_READONLY);
+    assert_eq!(open.route("SELECT 1"), Route::Replica(DB1, ReplicaReason::Pinned));
+    assert_eq!(open.route("COMMIT"), Route::Replica(DB1, ReplicaReason::Pinned));
+    let mut stale = split();
+    stale.writes = Some(gtids("201"));
+    assert_eq!(stale.route("START TRANSACTION READ ONLY"), Route::Primary(PrimaryReason::FreshRead));
 }
 
 #[test]

@@ -149,11 +149,7 @@ fn single_mistakes() {
 
 #[test]
 fn what_later_versions_understand_is_refused_now() {
-    for setting in [
-        "[sessions]\nfreshness = \"strong\"",
-        "[failover]\nstall = \"1m\"",
-        "[durability]\nwithout_acker = \"continue\"",
-    ] {
+    for setting in ["[failover]\nstall = \"1m\"", "[durability]\nwithout_acker = \"continue\""] {
         let found = one_problem("[listen]", &format!("{setting}\n[listen]"));
         assert!(found.contains("not supported yet in this version"), "{found}");
     }

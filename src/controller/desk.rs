@@ -86,7 +86,7 @@ impl Desk {
             });
         }
         let board = Arc::new(Board::new(&config));
-        let observers = Observers::start(&config, &board);
+        let observers = Observers::start(&config, &board, publisher.feed());
         let operations = config
             .instances
             .iter()

@@ -7,9 +7,12 @@
 //!
 //! Never here: a verdict, a statement that changes anything but the lock and the host cache.
 
+mod sight;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_routing::topology::InstanceId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -20,10 +23,12 @@ use super::record::EpochRow;
 use super::statements;
 use super::view::{ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread};
 use crate::config::Config;
+use crate::feed::Feed;
+use sight::Woken;
 
 /// One deadline over name, connect, greeting, TLS, login and all queries of a look.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
-/// Between two pulses: how old `executed` may be for read-your-own-writes.
+/// Between two pulses: how old what the controller sees of a server may be.
 const PULSE_EVERY: Duration = Duration::from_millis(250);
 /// Between two fresh logins.
 const LOGIN_EVERY: Duration = Duration::from_secs(5);
@@ -55,7 +60,7 @@ pub(super) struct Observers {
 
 impl Observers {
     /// Starts looking.
-    pub(super) fn start(config: &Arc<Config>, board: &Arc<Board>) -> Self {
+    pub(super) fn start(config: &Arc<Config>, board: &Arc<Board>, feed: &Arc<Feed>) -> Self {
         let mut tasks = JoinSet::new();
         let mut commands = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
@@ -68,6 +73,7 @@ impl Observers {
                 target: target.clone(),
                 lock: lock_name(config),
                 board: Arc::clone(board),
+                feed: Arc::clone(feed),
                 commands: receiver,
                 session: None,
                 refused: 0,
@@ -127,6 +133,7 @@ struct Watcher {
     admin: Option<Target>,
     lock: String,
     board: Arc<Board>,
+    feed: Arc<Feed>,
     commands: mpsc::Receiver<Command>,
     session: Option<ControlSession>,
     refused: u32,
@@ -144,6 +151,7 @@ impl Watcher {
                 Ok(Ok(server)) => {
                     self.refused = 0;
                     self.note_seen(server);
+                    self.sight().await;
                     PROBE_EVERY
                 }
                 Ok(Err(error)) => self.note_failed(&error),
@@ -155,26 +163,37 @@ impl Watcher {
         }
     }
 
-    /// Waits for the next look, with pulses in between; obeys commands. `None` when nobody is left to ask.
+    fn id(&self) -> InstanceId {
+        InstanceId(u16::try_from(self.index).unwrap_or(u16::MAX))
+    }
+
+    /// Waits for the next look, with sights and pulses in between; obeys commands. `None` when nobody is left to
+    /// ask.
     async fn pause(&mut self, next: Duration) -> Option<()> {
         let until = Instant::now() + next;
+        let mut pulse = Instant::now() + PULSE_EVERY;
         loop {
-            let pulse = (Instant::now() + PULSE_EVERY).min(until);
-            match timeout_at(pulse, self.commands.recv()).await {
-                Ok(None) => return None,
-                Ok(Some(Command::Look)) => return Some(()),
-                Ok(Some(Command::TakeLock(answer))) => {
+            match self.woken(until).await {
+                Woken::By(None) => return None,
+                Woken::By(Some(Command::Look)) => return Some(()),
+                Woken::By(Some(Command::TakeLock(answer))) => {
                     let _ = answer.send(self.take_lock().await);
                     return Some(());
                 }
-                Ok(Some(Command::ReleaseLock(answer))) => {
+                Woken::By(Some(Command::ReleaseLock(answer))) => {
                     let _ = answer.send(self.release_lock().await);
                     return Some(());
                 }
-                Err(_) if Instant::now() >= until => return Some(()),
-                Err(_) => {
-                    if self.session.is_some() && !self.pulse().await {
+                Woken::ToSee if Instant::now() >= until => return Some(()),
+                Woken::ToSee => {
+                    if !self.sight().await {
                         return Some(());
+                    }
+                    if Instant::now() >= pulse {
+                        pulse = Instant::now() + PULSE_EVERY;
+                        if !self.pulse().await {
+                            return Some(());
+                        }
                     }
                 }
             }
@@ -281,6 +300,8 @@ impl Watcher {
     /// Records a failed look and says when to look again.
     fn note_failed(&mut self, error: &SqlError) -> Duration {
         self.session = None;
+        // Who can't be asked is not known to be fresh, and may come back with less.
+        self.feed.progress().forget(self.id());
         let (reach, next) = match error {
             SqlError::Refused => {
                 self.refused += 1;

@@ -59,6 +59,11 @@ pub(super) fn received_since(moment: &str) -> String {
 pub(super) const PULSE: &str =
     "SELECT @@server_uuid, @@version, @@read_only, @@super_read_only, @@gtid_executed, CONNECTION_ID()";
 
+/// How far the server is. What is being committed is read before what is committed, so that nothing is missed
+/// that moves from one to the other in between.
+pub(super) const PROGRESS: &str =
+    "SELECT @@server_uuid, @@read_only, @@global.gtid_owned, @@global.gtid_executed";
+
 /// The replication channels, with what the receiver has got and how far the applier is behind it.
 pub(super) const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user, c.heartbeat_interval, \
      s.source_uuid, s.service_state, s.received_transaction_set, s.last_error_number, s.last_error_message, \

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sluice_protocol::command::{Attribute, ExecuteView, QueryView};
 use sluice_protocol::{Capabilities, GtidSet, Malformed, frame_payload};
-use sluice_routing::decide::Freshness;
 use sluice_routing::hint::Wish;
 use sluice_routing::topology::InstanceId;
 
@@ -69,16 +68,6 @@ impl Hints {
         } else if name.eq_ignore_ascii_case(b"timeout_ms") {
             let number = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
             self.timeout = number.map(Duration::from_millis);
-        }
-    }
-
-    /// What a replica must have executed for the current statement: `session` is what the session's own history asks for. A
-    /// client that names a replica or a GTID set knows what it wants to read.
-    pub(super) fn freshness<'a>(&'a self, wish: Wish, session: Freshness<'a>) -> Freshness<'a> {
-        match (&self.wait_gtid, wish) {
-            (Some(wanted), _) => Freshness::AtLeast(wanted),
-            (None, Wish::Replica) => Freshness::Any,
-            (None, Wish::Rules | Wish::Last | Wish::Primary) => session,
         }
     }
 }

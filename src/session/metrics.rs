@@ -8,6 +8,7 @@ use sluice_routing::prediction::Misprediction;
 
 use super::End;
 use super::failure::Failure;
+use super::reads::ReadCounters;
 
 /// Handles of all counters of the room.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub struct Metrics {
     server_refusals: Counter,
     answers_cut: Counter,
     mispredictions: [Counter; Misprediction::ALL.len()],
+    pub(super) reads: ReadCounters,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -74,6 +76,7 @@ impl Metrics {
                 let kind = Misprediction::ALL.get(kind).map_or("", |kind| kind.as_str());
                 counter!("sluice_classifier_mispredict_total", "kind" => kind)
             }),
+            reads: ReadCounters::new(),
         }
     }
 

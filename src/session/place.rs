@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
-    Freshness, Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
+    PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
 };
 use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::backends::{Backend, NotReady, UseAs};
 use super::failure::{Cause, Failure};
+use super::freshness::{Lens, Patience};
 use super::{End, Session};
 use crate::backend::{DialError, Target};
 use crate::feed::gate::HoldEnd;
@@ -61,11 +62,24 @@ impl Session {
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
         if let Some(home) = self.home {
-            return self.place_at_home(home).await;
+            let placed = self.place_at_home(home).await;
+            if placed.is_ok() {
+                self.count_read_at_home(statement, home);
+            }
+            return placed;
         }
+        self.reading.begin(self.hints.wait_gtid.as_ref());
+        let mut patience = Patience::Fresh;
         loop {
             let topology = self.visible_topology();
             let route = self.route(statement, &topology);
+            if route == Route::Primary(PrimaryReason::FreshRead) && patience == Patience::Fresh {
+                patience = Patience::Spent;
+                if self.wait_fresh(statement, &topology).await {
+                    patience = Patience::Rewarded;
+                    continue;
+                }
+            }
             self.facts.observe_route(&route);
             self.registration.entry().set_route((&route).into());
             match route {
@@ -73,9 +87,10 @@ impl Session {
                     return Err(refusal(reason).into());
                 }
                 Route::Replica(replica, _) => {
-                    if self.ready_replica(replica, &topology).await {
+                    if self.ready_replica(statement, replica, &topology).await {
                         self.replica = Some(replica);
                         self.context.metrics.sent_to_replica();
+                        self.count_read(statement, &route, &topology, patience);
                         return Ok(replica);
                     }
                     if Instant::now() >= deadline {
@@ -85,6 +100,7 @@ impl Session {
                 Route::Primary(_) => {
                     if let Some(primary) = self.ready_primary(statement, &route, &topology, deadline).await? {
                         self.context.metrics.sent_to_primary();
+                        self.count_read(statement, &route, &topology, patience);
                         return Ok(primary);
                     }
                 }
@@ -134,9 +150,17 @@ impl Session {
         Arc::new(visible)
     }
 
-    async fn ready_replica(&mut self, replica: InstanceId, topology: &Topology) -> bool {
+    async fn ready_replica(
+        &mut self,
+        statement: &Statement,
+        replica: InstanceId,
+        topology: &Topology,
+    ) -> bool {
         let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
-        match self.ready(replica, topology, UseAs::Reader, deadline).await {
+        // Within a transaction anything may be asked, LAST_INSERT_ID() as well.
+        let begins = matches!(statement.intent, Intent::TransactionStart { .. }) || !self.facts.autocommit();
+        let use_as = if begins { UseAs::Writer } else { UseAs::Reader };
+        match self.ready(replica, topology, use_as, deadline).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::debug!(%error, instance = replica.0, "replica not usable by this session");
@@ -280,24 +304,25 @@ impl Session {
         Some(if only_transaction { Failure::RolledBack(cause) } else { Failure::NotExecuted(cause) })
     }
 
-    fn route(&self, statement: &Statement, topology: &Topology) -> Route {
-        let freshness = match (&self.last_write, self.listener) {
-            (Some(written), Listener::Split) => Freshness::AtLeast(written),
-            (Some(_), Listener::Primary | Listener::Replica) | (None, _) => Freshness::Any,
-        };
-        let freshness = self.hints.freshness(statement.wish, freshness);
-        decide(
+    fn route(&mut self, statement: &Statement, topology: &Topology) -> Route {
+        let lens = Lens::new(&self.reading, self.context.feed.progress(), self.listener, statement.wish);
+        let route = decide(
             statement,
             &Situation {
                 listener: self.listener,
                 facts: &self.facts,
-                freshness,
+                freshness: lens.freshness(),
                 topology,
                 current_replica: self.replica,
                 fallback: self.context.replica_fallback,
                 seed: u64::from(self.registration.entry().id),
             },
-        )
+        );
+        if let Route::Replica(..) = route {
+            let found = lens.found();
+            self.remember_fresh(found);
+        }
+        route
     }
 }
 

@@ -7,6 +7,8 @@
 //! Never here: a choice of server, what an answer means for the session, an error text.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 
 use sluice_protocol::response::{
     Advance, LocalInfileRelay, Prepared, ResponseError, ResponseEvent, ResponseRelay,
@@ -19,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::backend::PacketStream;
 use crate::feed::Feed;
+use crate::feed::ledger::Writes;
 use crate::feed::registry::{Entry, Order};
 
 /// Parts of an answer are put together up to this size, so that a small answer is one write.
@@ -42,9 +45,28 @@ pub(crate) struct Told {
     pub(crate) error: Option<ErrPacket<'static>>,
     /// The new prepared statement.
     pub(crate) prepared: Option<Prepared>,
+    /// Where the GTIDs of writes are noted before the client hears of them.
+    ledger: Option<Arc<Writes>>,
 }
 
 impl Told {
+    /// Nothing told yet. GTIDs are noted in `ledger`, each before its OK is passed on.
+    pub(crate) fn noting(ledger: Option<Arc<Writes>>) -> Self {
+        Self { ledger, ..Self::default() }
+    }
+
+    fn note_writes(&self, changes: &SessionChanges) {
+        let Some(ledger) = &self.ledger else { return };
+        match changes.gtid_set() {
+            Some(Ok(written)) => ledger.note(&written, Instant::now()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a server reported GTIDs that can't be read");
+                ledger.note_unknown(Instant::now());
+            }
+            None => {}
+        }
+    }
+
     fn absorb(&mut self, event: ResponseEvent) {
         match event {
             ResponseEvent::Ok { summary, columns } => {
@@ -53,6 +75,7 @@ impl Told {
                 if columns == 0 && summary.last_insert_id != 0 {
                     self.last_insert_id = summary.last_insert_id;
                 }
+                self.note_writes(&summary.changes);
                 merge(&mut self.changes, summary.changes);
             }
             ResponseEvent::Error(error) => self.error = Some(error),

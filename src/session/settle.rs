@@ -46,6 +46,7 @@ impl Session {
             // Without trackers this connection would hide what happens on it.
             self.backends.drop_connection(instance);
         }
+        self.note_answer(instance, statement, told);
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();
     }
@@ -108,11 +109,6 @@ impl Session {
         }
         if let Some(characteristics) = &changes.transaction_characteristics {
             self.facts.observe_characteristics(characteristics);
-        }
-        match changes.gtid_set() {
-            Some(Ok(written)) => self.last_write = Some(written),
-            Some(Err(error)) => tracing::warn!(%error, "a server reported GTIDs that can't be read"),
-            None => {}
         }
         self.state.set_last_insert_id(told.last_insert_id);
     }

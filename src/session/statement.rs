@@ -209,7 +209,7 @@ impl Session {
             return Err(self.after_cut(instance, job, &Cut::Server(Delivered::Nothing)));
         }
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
-        let mut told = Told::default();
+        let mut told = Told::noting(self.reading.ledger());
         let server = &mut backend.connection.io;
         let relayed =
             relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, &mut interrupt).await;
@@ -241,7 +241,8 @@ impl Session {
             Intent::HarmlessRead if on_primary || self.replica == Some(instance) => {
                 HoldBack::ReadOnlyOrStopping
             }
-            Intent::SessionState | Intent::TransactionStart { .. } if on_primary => {
+            Intent::SessionState if on_primary => HoldBack::ReadOnlyOrStopping,
+            Intent::TransactionStart { .. } if on_primary || self.replica == Some(instance) => {
                 HoldBack::ReadOnlyOrStopping
             }
             // What a stopping server broke off is not for us to repeat: 1053 is the client's to hear.

@@ -16,6 +16,7 @@ mod controller_adoption;
 mod controller_switchover;
 mod data_path;
 mod differential;
+mod freshness;
 mod host_blocking;
 mod login;
 mod process;

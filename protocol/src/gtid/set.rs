@@ -92,6 +92,25 @@ impl GtidSet {
         }
     }
 
+    /// Adds every transaction of `later`, and with them the numbers between the highest one that was here and
+    /// theirs: a high-water mark, one interval per uuid and tag however many transactions are noted.
+    pub fn raise(&mut self, later: &Self) {
+        for (key, added) in &later.members {
+            let Entry::Occupied(mut own) = self.members.entry(*key) else {
+                self.members.insert(*key, added.clone());
+                continue;
+            };
+            let (highest, next) = (own.get().last().map(|i| i.last), added.last().map(|i| i.last));
+            let mut all = intervals::union(own.get(), added);
+            if let (Some(highest), Some(next)) = (highest, next)
+                && highest < next
+            {
+                all = intervals::union(&all, &[Interval { first: highest, last: next }]);
+            }
+            own.insert(all);
+        }
+    }
+
     /// What is in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -83,6 +83,23 @@ proptest! {
 }
 
 #[test]
+fn a_high_water_mark_fills_what_lies_between() {
+    let a = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let mut mark = GtidSet::new();
+    for (written, expected) in [
+        ("5", "5"),
+        ("9", "5-9"),
+        ("7", "5-9"),
+        ("3", "3:5-9"),
+        ("t:4", "3:5-9:t:4"),
+        ("12-14:t:6", "3:5-14:t:4-6"),
+    ] {
+        mark.raise(&set(&format!("{a}:{written}")));
+        assert_eq!(mark.to_string(), format!("{a}:{expected}"));
+    }
+}
+
+#[test]
 fn canonical_form_is_the_servers() {
     let text = format!(" {B}:7 ,\n{}:TAG:3-4:1:9:tag2:1-2:1-3,{A}:5:4:2-2", A.to_uppercase());
     let expected = format!("{A}:2:4-5:tag:1:3-4:9:tag2:1-3,{B}:7");
