@@ -24,11 +24,13 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::Secret;
 use crate::controller::api::{ControllerHandle, Status};
 use crate::feed::Feed;
 use crate::lifecycle::Lifecycle;
+use crate::reload::Reloaded;
 
 pub use connections::serve;
 pub use explain::{Explanation, PinChangeView, RouteView};
@@ -39,6 +41,9 @@ pub type Liveness = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Backend connections of this process to an instance.
 pub type Connections = Arc<dyn Fn(InstanceId) -> usize + Send + Sync>;
+
+/// Begins a reload of the configuration.
+pub type Reload = Arc<dyn Fn() -> JoinHandle<Result<Reloaded, String>> + Send + Sync>;
 
 /// What the API shows and whom it asks.
 #[derive(Clone)]
@@ -57,6 +62,8 @@ pub struct AdminState {
     pub metrics: PrometheusHandle,
     /// The history of operations: a file of JSON lines in the store.
     pub history: PathBuf,
+    /// Reloads the configuration.
+    pub reload: Reload,
     /// The token that every request has to carry, probes of `/live` and `/ready` excepted.
     pub token: Option<Secret>,
 }

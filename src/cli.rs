@@ -106,6 +106,8 @@ enum Verb {
         /// Instance name.
         name: String,
     },
+    /// Read the configuration file again: check it, show what differs, apply what can be without a restart.
+    Reload,
     /// Take the cluster as it is, with this primary, into a new record.
     Adopt {
         /// The instance that is the primary.
@@ -168,7 +170,7 @@ struct SwitchoverArgs {
 pub fn main() -> ExitCode {
     let Cli { reach, output, verb } = Cli::parse();
     let done = match verb {
-        Verb::Run { config } => return with_config(&config, crate::run::run),
+        Verb::Run { config } => return with_config(&config, |read| crate::run::run(read, &config)),
         Verb::Check { file } => return with_config(&file, |_| ExitCode::SUCCESS),
         Verb::Grants { which, config } => return with_config(&config, |config| print_grants(&config, which)),
         Verb::Status => verbs::status(&reach, output),
@@ -183,6 +185,7 @@ pub fn main() -> ExitCode {
             verbs::drain(&reach, output, &name, reason.as_deref(), duration)
         }
         Verb::Undrain { name } => verbs::undrain(&reach, output, &name),
+        Verb::Reload => verbs::reload(&reach, output),
         Verb::Adopt { primary } => verbs::adopt(&reach, output, &primary),
     };
     match done {
@@ -242,6 +245,7 @@ mod tests {
             "sluice drain db2 --reason disk --for 1h",
             "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",
             "sluice adopt --primary db1",
+            "sluice reload -o json",
             "sluice history --limit 5",
             "sluice explain route TRUNCATE --sql-mode ANSI_QUOTES -o json",
         ] {

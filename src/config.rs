@@ -5,6 +5,7 @@
 //!
 //! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
 
+mod difference;
 mod instances;
 mod networks;
 mod problem;
@@ -22,9 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
+pub use difference::{Difference, TakesEffect, differences};
 pub use problem::Problem;
 pub use secrets::read_secret_file;
 use section::{Notes, Section, Surroundings};
@@ -123,9 +126,29 @@ fn parse(text: &str, surroundings: Surroundings<'_>) -> (Result<Config, Vec<Prob
     }
 }
 
-/// A password or token: never printed, wiped when dropped.
+/// A password or token: never printed, wiped when dropped. Clones share it, so that a reload reaches whoever
+/// holds one.
 #[derive(Clone)]
-pub struct Secret(pub Zeroizing<String>);
+pub struct Secret(Arc<ArcSwap<Zeroizing<String>>>);
+
+impl Secret {
+    /// Takes over a text.
+    #[must_use]
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(text.into())))
+    }
+
+    /// The text as it is now.
+    #[must_use]
+    pub fn read(&self) -> Arc<Zeroizing<String>> {
+        self.0.load_full()
+    }
+
+    /// Has this and every clone of it hold what `other` holds now.
+    pub(crate) fn become_equal_to(&self, other: &Self) {
+        self.0.store(other.read());
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

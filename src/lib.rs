@@ -7,6 +7,7 @@ pub mod config;
 pub mod controller;
 pub mod feed;
 pub mod lifecycle;
+pub mod reload;
 pub mod run;
 pub mod session;
 pub mod workers;

@@ -2,6 +2,7 @@
 //!
 //! Never here: policy about roles or sessions; this file only wires parts together.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::controller::api::{self, Status};
 use crate::feed::gate::Closed;
 use crate::feed::{self, Feed, Publisher};
 use crate::lifecycle::{Lifecycle, Phases};
+use crate::reload::Reloader;
 use crate::session::SessionContext;
 use crate::session::login::LoginContext;
 use crate::workers;
@@ -38,10 +40,10 @@ const CLOSE_MARGIN: Duration = Duration::from_secs(2);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs until told to end. The exit code is 0 after an orderly end.
-pub fn run(config: Config) -> ExitCode {
+pub fn run(config: Config, path: &Path) -> ExitCode {
     start_log(config.log_format);
     raise_file_limit();
-    let ended = start(config);
+    let ended = start(config, path);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,9 +82,12 @@ struct Control {
     phases: Arc<Phases>,
     pulse: Arc<workers::Pulse>,
     dialer: Arc<Dialer>,
+    reloader: Arc<Reloader>,
 }
 
-fn start(config: Config) -> Result<(), StartError> {
+fn start(config: Config, path: &Path) -> Result<(), StartError> {
+    // As it was when the file was read, whatever the working directory becomes.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let config = Arc::new(config);
     let sockets = workers::bind(&config.listen)?;
@@ -91,10 +96,13 @@ fn start(config: Config) -> Result<(), StartError> {
     feed.gate().close(Closed::NoPrimary);
     let dialer = Arc::new(Dialer::new(&config)?);
     let context = session_context(&config, &feed, Arc::clone(&dialer))?;
+    let parts = (Arc::clone(&context), Arc::clone(&dialer));
+    let reloader = Arc::new(Reloader::new(path, Config::clone(&config), parts.0, parts.1));
     let phases = Arc::new(Phases::default());
     let workers = workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
     let pulse = workers.pulse();
-    let control = Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse, dialer };
+    let control =
+        Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse, dialer, reloader };
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
@@ -127,8 +135,8 @@ fn session_context(
     let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
-    let mut context = SessionContext::new(Arc::clone(feed), login, hold, fallback);
-    context.freshness = config.sessions.freshness;
+    let context = SessionContext::new(Arc::clone(feed), login, hold, fallback);
+    context.apply(&config.sessions);
     Ok(Arc::new(context))
 }
 
@@ -136,7 +144,7 @@ impl Control {
     /// Runs controller and admin API until the process is asked to end, then walks it down: not ready, then
     /// draining; the controller goes on until the sessions are gone, since they may still wait for it.
     async fn run(self) -> Result<(), StartError> {
-        let Self { config, publisher, metrics, phases, pulse, dialer } = self;
+        let Self { config, publisher, metrics, phases, pulse, dialer, reloader } = self;
         let feed = Arc::clone(publisher.feed());
         let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
         let (controller, seat) = api::channel(initial);
@@ -149,6 +157,7 @@ impl Control {
             metrics: metrics.clone(),
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),
+            reload: reload_by(&reloader),
         };
         let mut parts = serve_admin(&config, &state, &phases).await?;
         parts.spawn(upkeep(metrics, phases.watch()));
@@ -156,7 +165,7 @@ impl Control {
         let (stop, stopped) = watch::channel(false);
         let controlling = crate::controller::run(Arc::clone(&config), publisher, seat, stopped);
         let ending = async {
-            asked_to_end().await.map_err(StartError::Thread)?;
+            asked_to_end(&reloader).await.map_err(StartError::Thread)?;
             phases.enter(Lifecycle::NotReady);
             sleep(NOT_READY_GRACE).await;
             phases.enter(Lifecycle::Draining);
@@ -239,9 +248,17 @@ async fn upkeep(metrics: PrometheusHandle, phase: watch::Receiver<Lifecycle>) {
     }
 }
 
-/// Ends at the first SIGTERM or SIGINT. SIGHUP, which would end the process by default, is only noted: this
-/// version reads its configuration once.
-async fn asked_to_end() -> std::io::Result<()> {
+/// Reloads beside the threads that serve.
+fn reload_by(reloader: &Arc<Reloader>) -> admin::Reload {
+    let reloader = Arc::clone(reloader);
+    Arc::new(move || {
+        let reloader = Arc::clone(&reloader);
+        tokio::task::spawn_blocking(move || reloader.reload())
+    })
+}
+
+/// Ends at the first SIGTERM or SIGINT; SIGHUP reloads the configuration.
+async fn asked_to_end(reloader: &Arc<Reloader>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -249,7 +266,10 @@ async fn asked_to_end() -> std::io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::warn!("SIGHUP: reloading is not supported yet in this version"),
+            _ = hangup.recv() => {
+                // What came of it is in the log.
+                drop(reload_by(reloader)().await);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sluice_protocol::{Capabilities, StatusFlags, TrackerFilter};
 use sluice_routing::decide::{Fallback, Listener};
 use sluice_routing::session_facts::SessionFacts;
@@ -40,7 +41,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backend::{BackendLogin, PacketStream};
-use crate::config::ReadScope;
+use crate::config::{ReadScope, Sessions};
 use crate::feed::Feed;
 use crate::feed::gate::Seat;
 use crate::feed::registry::{self, Activity, Registration};
@@ -61,10 +62,7 @@ pub struct SessionContext {
     pub login: LoginContext,
     /// Longest time a statement waits at the gate or for a primary.
     pub hold: Duration,
-    /// Whether reads of the replica listener fall back to the primary.
-    pub replica_fallback: Fallback,
-    /// What reads must be able to see.
-    pub freshness: ReadScope,
+    live: ArcSwap<Live>,
     /// Counters.
     pub metrics: Metrics,
     /// MiB that large commands may take together; see [`command`].
@@ -78,11 +76,35 @@ impl SessionContext {
             feed,
             login,
             hold,
-            replica_fallback,
-            freshness: ReadScope::User,
+            live: ArcSwap::from_pointee(Live { replica_fallback, freshness: ReadScope::User }),
             metrics: Metrics::new(),
             large_commands: Arc::new(Semaphore::new(command::LARGE_COMMANDS_MIB)),
         }
+    }
+}
+
+/// What a reload may change.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    replica_fallback: Fallback,
+    freshness: ReadScope,
+}
+
+impl SessionContext {
+    /// Whether reads of the replica listener fall back to the primary.
+    pub fn replica_fallback(&self) -> Fallback {
+        self.live.load().replica_fallback
+    }
+
+    /// What reads must be able to see.
+    pub fn freshness(&self) -> ReadScope {
+        self.live.load().freshness
+    }
+
+    /// Lets other settings take effect: `freshness` for sessions that begin from now on.
+    pub fn apply(&self, settings: &Sessions) {
+        let replica_fallback = if settings.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
+        self.live.store(Arc::new(Live { replica_fallback, freshness: settings.freshness }));
     }
 }
 
@@ -194,7 +216,7 @@ impl Session {
     ) -> Self {
         let schema = login.database.take().map(|schema| schema.into_vec());
         let listener = registration.entry().listener;
-        let reading = Reading::new(context.freshness, &context.feed, &login.user);
+        let reading = Reading::new(context.freshness(), &context.feed, &login.user);
         Self {
             client,
             login,

@@ -14,6 +14,7 @@ use axum::{Extension, Json, Router};
 use super::answer::Refused;
 use super::{AdminState, Face, explain, gauges, history, operations, probes, sessions, token};
 use crate::controller::api::{InstanceStatus, Status};
+use crate::reload::Reloaded;
 
 /// Longest body of a request.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -60,6 +61,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/operations/{id}", get(operations::follow))
         .route("/switchover", post(operations::switchover))
         .route("/adopt", post(operations::adopt))
+        .route("/reload", post(reload))
         .route("/instances/{name}/drain", post(operations::drain))
         .route("/instances/{name}/undrain", post(operations::undrain))
 }
@@ -79,6 +81,18 @@ async fn status(State(state): State<AdminState>) -> Json<Status> {
 
 async fn instances(State(state): State<AdminState>) -> Json<Vec<InstanceStatus>> {
     Json(state.status().instances)
+}
+
+/// Answered when it is done: that takes milliseconds, so there is no operation to follow.
+async fn reload(State(state): State<AdminState>) -> Result<Json<Reloaded>, Refused> {
+    match (state.reload)().await {
+        Ok(Ok(reloaded)) => Ok(Json(reloaded)),
+        Ok(Err(mistakes)) => Err(Refused::with_status(StatusCode::UNPROCESSABLE_ENTITY, mistakes)),
+        Err(_) => Err(Refused::with_status(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the reload broke off; this is a bug",
+        )),
+    }
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {

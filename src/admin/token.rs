@@ -20,7 +20,8 @@ pub(super) async fn check(State(state): State<AdminState>, request: Request, nex
             .into_response();
     }
     let open = OPEN_PATHS.contains(&request.uri().path());
-    let allowed = state.token.as_ref().is_none_or(|token| carries(request.headers(), token.0.as_bytes()));
+    let allowed =
+        state.token.as_ref().is_none_or(|token| carries(request.headers(), token.read().as_bytes()));
     if open || allowed {
         return next.run(request).await;
     }

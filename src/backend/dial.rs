@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sluice_protocol::auth::{ChannelSecurity, ClientAuthError, ClientStep};
 use sluice_protocol::command::build;
 use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
@@ -25,14 +26,17 @@ use super::identity::Identity;
 use super::login::{self, BackendLogin};
 use super::stream::{PacketStream, ReadError, Stream};
 use super::tls::{CaError, Tls};
-use crate::config::Config;
+use crate::config::{Config, InstanceTls};
 
 /// Opens backend connections; one per process, shared by all workers.
 #[derive(Debug)]
 pub struct Dialer {
     endpoints: Vec<Endpoint>,
-    tls: Tls,
+    tls: ArcSwap<Tls>,
 }
+
+/// TLS towards instances with freshly read files; see [`Dialer::check`].
+pub struct NewTls(Tls);
 
 /// Which server is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,8 +192,18 @@ impl Dialer {
         };
         Ok(Self {
             endpoints: config.instances.iter().map(|instance| endpoint(&instance.address)).collect(),
-            tls: Tls::new(&config.tls_instance)?,
+            tls: ArcSwap::from_pointee(Tls::new(&config.tls_instance)?),
         })
+    }
+
+    /// Reads the files of `[tls.instance]` again, changing nothing. Blocking.
+    pub fn check(settings: &InstanceTls) -> Result<NewTls, CaError> {
+        Tls::new(settings).map(NewTls)
+    }
+
+    /// Uses them for every connection that is opened from now on.
+    pub fn apply(&self, NewTls(tls): NewTls) {
+        self.tls.store(Arc::new(tls));
     }
 
     /// Connections to an instance that are open or being opened.
@@ -291,7 +305,8 @@ impl Dialer {
                 | HandshakeError::ProtocolVersion(_)
                 | HandshakeError::ServerTooOld => DialError::Protocol(error.to_string()),
             })?;
-        if !self.tls.wanted(ready.offers_tls()).map_err(DialError::Tls)? {
+        let tls = self.tls.load_full();
+        if !tls.wanted(ready.offers_tls()).map_err(DialError::Tls)? {
             return Ok((io, ready));
         }
         *phase = Phase::Tls;
@@ -299,7 +314,7 @@ impl Dialer {
         io.write_packet(&payload).await.map_err(|source| DialError::Network { phase: *phase, source })?;
         match io.into_stream() {
             Ok((Stream::Tcp(tcp), sequence)) => {
-                let stream = self.tls.connect(tcp, host_of(address)).await.map_err(DialError::Tls)?;
+                let stream = tls.connect(tcp, host_of(address)).await.map_err(DialError::Tls)?;
                 Ok((PacketStream::resume(stream, sequence), pending.upgraded()))
             }
             Ok((Stream::Tls(_) | Stream::Compressed(_), _)) | Err(_) => {

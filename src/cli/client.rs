@@ -71,7 +71,7 @@ impl Client {
     pub(super) fn new(reach: &Reach) -> Result<Self, CliError> {
         let token = match &reach.token_file {
             Some(path) => Some(crate::config::read_secret_file(path).map_err(CliError::Token)?),
-            None => std::env::var("SLUICE_TOKEN").ok().map(|token| Secret(zeroize::Zeroizing::new(token))),
+            None => std::env::var("SLUICE_TOKEN").ok().map(|token| Secret::new(token)),
         };
         let agent = Agent::config_builder()
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -83,7 +83,7 @@ impl Client {
     }
 
     fn authorization(&self) -> String {
-        self.token.as_ref().map(|token| format!("Bearer {}", token.0.as_str())).unwrap_or_default()
+        self.token.as_ref().map(|token| format!("Bearer {}", token.read().as_str())).unwrap_or_default()
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {

@@ -10,6 +10,7 @@ use super::client::{Client, Reach};
 use super::{CliError, Leftover, Output, SwitchoverArgs, explain, operation, status, tables};
 use crate::admin::{Explanation, SessionView};
 use crate::controller::api::{InstanceStatus, Status, SwitchoverRequest};
+use crate::reload::Reloaded;
 
 pub(super) fn status(reach: &Reach, output: Output) -> Result<(), CliError> {
     let status: Status = Client::new(reach)?.get("/status")?;
@@ -39,6 +40,12 @@ pub(super) fn explain_route(
     let body = json!({ "statement": statement, "sql_mode": sql_mode, "charset": charset });
     let explanation: Explanation = Client::new(reach)?.ask("/explain/route", &body)?;
     show(output, &explanation, || explain::render(&explanation));
+    Ok(())
+}
+
+pub(super) fn reload(reach: &Reach, output: Output) -> Result<(), CliError> {
+    let reloaded: Reloaded = Client::new(reach)?.ask("/reload", &json!({}))?;
+    show(output, &reloaded, || reloaded.lines().join("\n") + "\n");
     Ok(())
 }
 

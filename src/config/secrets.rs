@@ -59,12 +59,12 @@ fn from_text(section: &Section<'_>, text: Option<Located<String>>) -> Option<Sec
     let text = text?;
     let first = section.notes().inline_secret.get().map_or(text.line, |line| line.min(text.line));
     section.notes().inline_secret.set(Some(first));
-    Some(Secret(Zeroizing::new(text.value)))
+    Some(Secret::new(text.value))
 }
 
 fn from_environment(section: &Section<'_>, variable: &Located<String>) -> Option<Secret> {
     match (section.notes().surroundings.environment)(&variable.value) {
-        Some(value) if !value.is_empty() => Some(Secret(Zeroizing::new(value))),
+        Some(value) if !value.is_empty() => Some(Secret::new(value)),
         Some(_) | None => {
             let message = format!("the environment variable {} is not set", variable.value);
             section.bad("password_env", variable.line, &message);
@@ -101,7 +101,7 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, String> {
     if secret.is_empty() {
         return Err(format!("{shown} is empty"));
     }
-    Ok(Secret(Zeroizing::new(secret.to_owned())))
+    Ok(Secret::new(secret.to_owned()))
 }
 
 /// Why a file with these permissions must not hold a secret.
@@ -117,7 +117,7 @@ pub(super) fn admin_token(section: &Section<'_>) -> Option<Secret> {
     let name = section.text("token_file");
     let line = name.as_ref().map(|name| name.line);
     let token = from_file(section, "token_file", name)?;
-    if token.0.chars().count() < MIN_TOKEN_CHARS {
+    if token.read().chars().count() < MIN_TOKEN_CHARS {
         let message = format!("a token needs at least {MIN_TOKEN_CHARS} characters");
         section.bad("token_file", line.unwrap_or(1), &message);
         return None;

@@ -193,7 +193,7 @@ fn files_with_secrets_must_be_private() {
     let path = write("by-file.toml", &by_file, 0o644);
     assert_eq!(Config::load(&path).unwrap_err().len(), 2);
     write("pw", "secret\n", 0o600);
-    assert_eq!(Config::load(&path).unwrap().accounts.control.password.0.as_str(), "secret");
+    assert_eq!(Config::load(&path).unwrap().accounts.control.password.read().as_str(), "secret");
     let missing = Config::load(&folder.path().join("none.toml")).unwrap_err();
     assert!(missing[0].to_string().contains("can't read"));
 }
@@ -204,7 +204,7 @@ fn the_environment_can_hold_a_password() {
     let environment = |name: &str| (name == "PW").then(|| "from the environment".to_owned());
     let surroundings = Surroundings { base_dir: Path::new("/"), environment: &environment };
     let config = parse(&text, surroundings).0.unwrap();
-    assert_eq!(config.accounts.control.password.0.as_str(), "from the environment");
+    assert_eq!(config.accounts.control.password.read().as_str(), "from the environment");
 }
 
 #[test]
@@ -223,4 +223,30 @@ fn the_configuration_in_the_readme_is_right() {
     let (text, _) = rest.split_once("```").unwrap();
     let config = parse_text(text).unwrap();
     assert_eq!(config.instances.len(), 3);
+}
+
+#[test]
+fn differences_name_settings_and_hide_secrets() {
+    let now = parse_text(GOOD).unwrap();
+    assert_eq!(differences(&now, &parse_text(GOOD).unwrap()), []);
+    let text = GOOD
+        .replace("password = \"c\"", "password = \"surely secret\"")
+        .replace("10.0.0.2", "10.0.0.9")
+        .replace("[listen]", "[login]\nmax_age = \"30s\"\n[sessions]\nmax_connections = 7\n[listen]");
+    let file = parse_text(&text).unwrap();
+    let found = differences(&now, &file);
+    let find = |setting: &str| found.iter().find(|difference| difference.setting == setting).unwrap();
+    let age = find("[login] max_age");
+    assert_eq!((&*age.from, &*age.to, age.takes_effect), ("1m", "30s", TakesEffect::Now));
+    assert_eq!(find("[[instance]] number 2").takes_effect, TakesEffect::AtRestart);
+    assert_eq!(find("[accounts.control] password").to, "(secret)");
+    assert!(!format!("{found:?}").contains("surely secret"));
+    assert_eq!(found.len(), 4, "{found:?}");
+
+    let mut running = now.clone();
+    running.take_over(&file);
+    assert_eq!(now.accounts.control.password.read().as_str(), "surely secret", "clones share it");
+    let left = differences(&running, &file);
+    assert!(left.iter().all(|difference| difference.takes_effect == TakesEffect::AtRestart), "{left:?}");
+    assert_eq!(left.len(), 1);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, IoError, Opts, OptsBuilder, Row, SslOpts, Value};
+use mysql_async::{ClientIdentity, Conn, IoError, Opts, OptsBuilder, Row, SslOpts, Value};
 use tokio::time::{Instant, timeout};
 
 use super::statements;
@@ -73,33 +73,38 @@ impl From<mysql_async::Error> for SqlError {
     }
 }
 
-/// How to reach one instance with one account.
+/// How to reach one instance with one account. Password and certificates are read at each dial.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    first: Opts,
-    /// Without TLS, for servers that don't offer it.
-    plain: Option<Opts>,
+    address: Arc<str>,
+    account: Account,
+    tls: InstanceTls,
 }
 
 impl Target {
     /// The control account at an instance.
     pub(super) fn control(config: &Config, instance: &Instance) -> Self {
-        Self::new(&instance.address, &config.accounts.control, &config.tls_instance)
+        Self::new(&instance.address, config)
     }
 
     /// The control account at the instance's admin port, if one is configured.
     pub(super) fn control_admin(config: &Config, instance: &Instance) -> Option<Self> {
-        let admin = instance.admin.as_ref()?;
-        Some(Self::new(admin, &config.accounts.control, &config.tls_instance))
+        Some(Self::new(instance.admin.as_ref()?, config))
     }
 
-    fn new(address: &Arc<str>, account: &Account, tls: &InstanceTls) -> Self {
-        let (host, port) = host_and_port(address);
+    fn new(address: &Arc<str>, config: &Config) -> Self {
+        let (account, tls) = (config.accounts.control.clone(), config.tls_instance.clone());
+        Self { address: Arc::clone(address), account, tls }
+    }
+
+    /// How to connect, and how without TLS, for servers that don't offer it.
+    fn options(&self) -> (Opts, Option<Opts>) {
+        let (host, port) = host_and_port(&self.address);
         let base = OptsBuilder::default()
             .ip_or_hostname(host)
             .tcp_port(port)
-            .user(Some(account.user.clone()))
-            .pass(Some(account.password.0.as_str()))
+            .user(Some(self.account.user.clone()))
+            .pass(Some(self.account.password.read().as_str()))
             .prefer_socket(Some(false))
             .tcp_nodelay(true)
             .stmt_cache_size(Some(0))
@@ -107,28 +112,29 @@ impl Target {
             .max_allowed_packet(Some(MAX_PACKET))
             .wait_timeout(Some(28_800));
         let plain = Opts::from(base.clone());
+        let identity = self.tls.files.clone().map(|(cert, key)| ClientIdentity::new(cert.into(), key.into()));
+        let ca = self.tls.ca.as_ref().map(|path| vec![path.clone().into()]).unwrap_or_default();
+        let ssl = SslOpts::default().with_client_identity(identity).with_root_certs(ca);
         let encrypted = |ssl: SslOpts| Opts::from(base.clone().ssl_opts(Some(ssl)));
-        let anything = SslOpts::default().with_danger_accept_invalid_certs(true);
-        let ca = tls.ca.as_ref().map(|path| vec![path.clone().into()]).unwrap_or_default();
-        let chain = SslOpts::default().with_root_certs(ca);
-        match tls.mode {
-            InstanceTlsMode::Disabled => Self { first: plain, plain: None },
-            InstanceTlsMode::Preferred => Self { first: encrypted(anything), plain: Some(plain) },
-            InstanceTlsMode::Required => Self { first: encrypted(anything), plain: None },
-            InstanceTlsMode::VerifyCa => {
-                Self { first: encrypted(chain.with_danger_skip_domain_validation(true)), plain: None }
+        match self.tls.mode {
+            InstanceTlsMode::Disabled => (plain, None),
+            InstanceTlsMode::Preferred => {
+                (encrypted(ssl.with_danger_accept_invalid_certs(true)), Some(plain))
             }
-            InstanceTlsMode::VerifyIdentity => Self { first: encrypted(chain), plain: None },
+            InstanceTlsMode::Required => (encrypted(ssl.with_danger_accept_invalid_certs(true)), None),
+            InstanceTlsMode::VerifyCa => (encrypted(ssl.with_danger_skip_domain_validation(true)), None),
+            InstanceTlsMode::VerifyIdentity => (encrypted(ssl), None),
         }
     }
 
     async fn dial(&self) -> Result<Conn, SqlError> {
-        match (Conn::new(self.first.clone()).await, &self.plain) {
+        let (first, plain) = self.options();
+        match (Conn::new(first).await, plain) {
             (Ok(conn), _) => Ok(conn),
             (
                 Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer)),
                 Some(plain),
-            ) => Ok(Conn::new(plain.clone()).await?),
+            ) => Ok(Conn::new(plain).await?),
             (Err(error), _) => Err(error.into()),
         }
     }

@@ -196,7 +196,8 @@ impl Desk {
         let (host, port) = self.replication_addresses.get(id.index())?;
         let account = &self.config.accounts.replication;
         let tls = self.config.tls_instance.mode != InstanceTlsMode::Disabled;
-        Some(Source { host, port: *port, user: &account.user, password: &account.password.0, tls })
+        let password = account.password.read().to_string().into();
+        Some(Source { host, port: *port, user: &account.user, password, tls })
     }
 
     /// The statements of an instance and their grammar.

@@ -81,7 +81,7 @@ fn create_user(account: &Account) -> String {
     format!(
         "CREATE USER IF NOT EXISTS {} IDENTIFIED BY {}",
         quoted_name(account),
-        super::statements::quoted(&account.password.0)
+        super::statements::quoted(&account.password.read())
     )
 }
 
@@ -93,10 +93,9 @@ fn quoted_name(account: &Account) -> String {
 mod tests {
     use super::*;
     use crate::config::Secret;
-    use zeroize::Zeroizing;
 
     fn account(user: &str, password: &str) -> Account {
-        Account { user: user.into(), password: Secret(Zeroizing::new(password.into())) }
+        Account { user: user.into(), password: Secret::new(password.to_owned()) }
     }
 
     fn accounts() -> Accounts {

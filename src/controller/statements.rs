@@ -4,6 +4,8 @@
 //!
 //! Never here: sending a statement, deciding when.
 
+use std::borrow::Cow;
+
 /// Which words a server understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
@@ -193,7 +195,7 @@ pub struct Source<'a> {
     /// Replication account.
     pub user: &'a str,
     /// Its password.
-    pub password: &'a str,
+    pub password: Cow<'a, str>,
     /// Whether the connection is encrypted.
     pub tls: bool,
 }
@@ -232,7 +234,7 @@ impl Grammar {
             quoted(source.host),
             source.port,
             quoted(source.user),
-            quoted(source.password),
+            quoted(&source.password),
             u8::from(source.tls),
             match first {
                 First::Yes => format!(", {word}_AUTO_POSITION=1"),

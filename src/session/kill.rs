@@ -167,7 +167,7 @@ impl Session {
         self.state = SessionState::after_login(self.login.database.take().map(|schema| schema.into_vec()));
         self.facts = SessionFacts::default();
         self.reading =
-            super::freshness::Reading::new(self.context.freshness, &self.context.feed, &self.login.user);
+            super::freshness::Reading::new(self.context.freshness(), &self.context.feed, &self.login.user);
         self.replica = None;
         self.forget_session();
         if let Some(connection) = changed.first_backend {

@@ -314,7 +314,7 @@ impl Session {
                 freshness: lens.freshness(),
                 topology,
                 current_replica: self.replica,
-                fallback: self.context.replica_fallback,
+                fallback: self.context.replica_fallback(),
                 seed: u64::from(self.registration.entry().id),
             },
         );

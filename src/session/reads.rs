@@ -91,7 +91,7 @@ impl Session {
                 ReplicaReason::Pinned | ReplicaReason::LastStatement => Case::ReplicaHome,
             },
             Route::Primary(reason) => match reason {
-                PrimaryReason::FreshRead if self.context.freshness == ReadScope::Strong => Case::Strong,
+                PrimaryReason::FreshRead if self.context.freshness() == ReadScope::Strong => Case::Strong,
                 PrimaryReason::FreshRead => Case::NotFresh,
                 PrimaryReason::NoReplica if topology.instances.iter().any(|i| lags(i.reads)) => Case::Lag,
                 PrimaryReason::NoReplica => Case::NoReplica,

@@ -45,7 +45,7 @@ pub(crate) fn config(cluster: &Cluster, store: &Path, more: &str) -> Config {
 
 /// Exactly what `sluice grants` prints.
 pub(crate) fn accounts() -> Accounts {
-    let secret = |text: &str| sluice::config::Secret(zeroize::Zeroizing::new(text.to_owned()));
+    let secret = |text: &str| sluice::config::Secret::new(text.to_owned());
     let account = |user: &str, password: &str| sluice::config::Account {
         user: user.into(),
         password: secret(password),

@@ -20,5 +20,6 @@ mod freshness;
 mod host_blocking;
 mod login;
 mod process;
+mod reload;
 mod sessions;
 mod sysbench;

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-const SOURCE: Source<'_> = Source { host: "10.0.0.2", port: 3306, user: "repl", password: "it's", tls: true };
+const SOURCE: Source<'_> =
+    Source { host: "10.0.0.2", port: 3306, user: "repl", password: Cow::Borrowed("it's"), tls: true };
 
 #[test]
 fn versions_have_a_grammar() {

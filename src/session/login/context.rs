@@ -116,15 +116,17 @@ impl LoginContext {
         Settings::load(config).map(NewSettings)
     }
 
-    /// Lets checked settings take effect for the logins that begin from now on.
-    pub fn apply(&self, NewSettings(settings): NewSettings) {
-        let retention = settings.retention;
-        self.settings.store(Arc::new(settings));
+    /// Lets checked settings take effect for the logins that begin from now on. If clients meet another
+    /// certificate from now on, returns what both are called.
+    pub fn apply(&self, NewSettings(settings): NewSettings) -> Option<(String, String)> {
+        let (retention, name) = (settings.retention, settings.keys.certificate.clone());
+        let before = self.settings.swap(Arc::new(settings)).keys.certificate.clone();
         match retention {
             Retention::Memory => {}
             Retention::Session => self.verifiers.clear(),
             Retention::None => self.verifiers.drop_secrets(),
         }
+        (before != name).then_some((before, name))
     }
 
     /// Opens a further backend connection for a session, as [`Dialer::connect`]. A refused password (1045) has

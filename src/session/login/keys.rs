@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::aws_lc_rs::digest::{SHA256, digest};
 use sluice_protocol::auth::KeyPair;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +31,9 @@ const RSA_KEY: &str = "rsa-key.der";
 /// What a self-made certificate names; clients that verify names need a configured one.
 const NAMES: [&str; 2] = ["sluice", "localhost"];
 
+/// Bytes of a certificate's digest that tell it apart for people.
+const NAME_BYTES: usize = 6;
+
 /// A certificate or key is not usable.
 #[derive(Debug, Error)]
 #[error("{}: {why}", path.display())]
@@ -48,6 +52,8 @@ impl KeyError {
 pub(super) struct Keys {
     /// `None`: TLS is not offered.
     pub(super) acceptor: Option<TlsAcceptor>,
+    /// The beginning of the certificate's SHA-256 digest, as tools show it; "none" without TLS.
+    pub(super) certificate: String,
     /// For passwords on connections without TLS.
     pub(super) rsa: KeyPair,
 }
@@ -72,12 +78,15 @@ impl Keys {
                 Some(acceptor(&certificate, &key, tls.ca.as_deref())?)
             }
         };
-        Ok(Self { acceptor, rsa: rsa(&folder)? })
+        let (acceptor, certificate) = acceptor.unzip();
+        let certificate = certificate.unwrap_or_else(|| "none".to_owned());
+        Ok(Self { acceptor, certificate, rsa: rsa(&folder)? })
     }
 }
 
-fn acceptor(certificate: &Path, key: &Path, ca: Option<&Path>) -> Result<TlsAcceptor, KeyError> {
+fn acceptor(certificate: &Path, key: &Path, ca: Option<&Path>) -> Result<(TlsAcceptor, String), KeyError> {
     let chain = certificates(certificate)?;
+    let name = name_of(&chain);
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| KeyError::new(key, error))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -89,7 +98,14 @@ fn acceptor(certificate: &Path, key: &Path, ca: Option<&Path>) -> Result<TlsAcce
     };
     let config =
         config.with_single_cert(chain, private).map_err(|error| KeyError::new(certificate, error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok((TlsAcceptor::from(Arc::new(config)), name))
+}
+
+fn name_of(chain: &[CertificateDer<'_>]) -> String {
+    let whole = digest(&SHA256, chain.first().map_or(&[][..], |certificate| certificate.as_ref()));
+    let bytes: Vec<String> =
+        whole.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 /// Takes only clients with a certificate of this CA.
