@@ -12,6 +12,7 @@
 
 mod compare;
 mod list;
+mod under_work;
 
 use std::path::Path;
 
@@ -20,6 +21,7 @@ use sluice_demo::stage::Stage;
 
 use compare::{Comparison, Skipped, compare, fresh_schemas, install};
 use list::{CLIENTS, Client};
+use under_work::works_through_switchovers;
 
 /// Largest packet in the checks is below this, on servers and clients alike.
 const PACKET: &str = "max_allowed_packet=64M";
@@ -57,11 +59,42 @@ async fn mysql2_sees_the_same() {
     sees_the_same("mysql2").await;
 }
 
-async fn sees_the_same(name: &str) {
+#[tokio::test]
+async fn sqlalchemy_and_alembic_see_the_same() {
+    sees_the_same("SQLAlchemy").await;
+}
+
+#[tokio::test]
+async fn sequelize_sees_the_same() {
+    sees_the_same("Sequelize").await;
+}
+
+#[tokio::test]
+async fn sqlalchemy_works_through_switchovers() {
+    works("SQLAlchemy").await;
+}
+
+#[tokio::test]
+async fn sequelize_works_through_switchovers() {
+    works("Sequelize").await;
+}
+
+async fn works(name: &str) {
+    let client = installed(name);
+    let stage = stage().await;
+    works_through_switchovers(client, &stage).await;
+}
+
+fn installed(name: &str) -> &'static Client {
     let client = named(name);
     if let Err(Skipped(reason)) = install(client) {
         panic!("{name} can't be had: {reason}");
     }
+    client
+}
+
+async fn sees_the_same(name: &str) {
+    let client = installed(name);
     let stage = stage().await;
     let seen = compare(client, &stage).await;
     if !seen.differences.is_empty() {

@@ -2,6 +2,15 @@
 //!
 //! Never here: forgiving a difference without its reason.
 
+/// What a client program runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `tests/clients/checks.json`, where errors are results like others.
+    Driver,
+    /// Its own migrations and workloads, where no error is expected.
+    Framework,
+}
+
 /// How a client program is started.
 pub(super) struct Client {
     /// For people, and for [`KNOWN`].
@@ -12,6 +21,26 @@ pub(super) struct Client {
     pub(super) program: &'static str,
     /// Its arguments: a script in `tests/clients`, and what the script has to be told.
     pub(super) arguments: &'static [&'static str],
+    /// What it runs.
+    pub(super) kind: Kind,
+}
+
+const fn driver(
+    name: &'static str,
+    part: Option<&'static str>,
+    program: &'static str,
+    arguments: &'static [&'static str],
+) -> Client {
+    Client { name, part, program, arguments, kind: Kind::Driver }
+}
+
+const fn framework(
+    name: &'static str,
+    part: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+) -> Client {
+    Client { name, part: Some(part), program, arguments, kind: Kind::Framework }
 }
 
 const PYTHON: &str = ".tools/python/bin/python";
@@ -19,48 +48,34 @@ const DEBIAN_PYTHON: &str = ".tools/debian-python/bin/python";
 const PHP: &str = ".tools/php/bin/php";
 
 pub(super) static CLIENTS: &[Client] = &[
-    Client { name: "mysql", part: None, program: "python3", arguments: &["mysql_client.py"] },
-    Client { name: "PyMySQL", part: Some("python"), program: PYTHON, arguments: &["pymysql_client.py"] },
-    Client {
-        name: "mysql-connector-python",
-        part: Some("python"),
-        program: PYTHON,
-        arguments: &["connector_client.py"],
-    },
-    Client { name: "mysql2", part: Some("node"), program: "node", arguments: &["mysql2_client.js"] },
-    Client {
-        name: "mysql-connector-python C",
-        part: Some("debian-python"),
-        program: DEBIAN_PYTHON,
-        arguments: &["connector_client.py", "--compiled"],
-    },
-    Client { name: "go-sql-driver", part: Some("go"), program: ".tools/go/bin/client", arguments: &[] },
-    Client { name: "PHP mysqli", part: Some("php"), program: PHP, arguments: &["mysqli_client.php"] },
-    Client { name: "PHP PDO", part: Some("php"), program: PHP, arguments: &["pdo_client.php"] },
-    Client {
-        name: "Connector/J (MariaDB)",
-        part: Some("java"),
-        program: ".tools/java/bin/java",
-        arguments: &["JavaClient"],
-    },
-    Client {
-        name: "mysqlclient",
-        part: Some("debian-python"),
-        program: DEBIAN_PYTHON,
-        arguments: &["mysqlclient_client.py"],
-    },
-    Client {
-        name: "Ruby mysql2",
-        part: Some("ruby"),
-        program: ".tools/ruby/bin/ruby",
-        arguments: &["ruby_client.rb"],
-    },
-    Client {
-        name: "Perl DBD::mysql",
-        part: Some("perl"),
-        program: ".tools/perl/bin/perl",
-        arguments: &["perl_client.pl"],
-    },
+    driver("mysql", None, "python3", &["mysql_client.py"]),
+    driver("libmysqlclient", Some("c"), ".tools/c/bin/client", &[]),
+    driver("MariaDB Connector/C", Some("c-mariadb"), ".tools/c-mariadb/bin/client", &[]),
+    driver("PyMySQL", Some("python"), PYTHON, &["pymysql_client.py"]),
+    driver("aiomysql", Some("python"), PYTHON, &["aiomysql_client.py"]),
+    driver("mysql-connector-python", Some("python"), PYTHON, &["connector_client.py"]),
+    driver("mysql2", Some("node"), "node", &["mysql2_client.js"]),
+    driver(
+        "mysql-connector-python C",
+        Some("debian-python"),
+        DEBIAN_PYTHON,
+        &["connector_client.py", "--compiled"],
+    ),
+    driver("mysqlclient", Some("debian-python"), DEBIAN_PYTHON, &["mysqlclient_client.py"]),
+    driver("go-sql-driver", Some("go"), ".tools/go/bin/client", &[]),
+    driver("PHP mysqli", Some("php"), PHP, &["mysqli_client.php"]),
+    driver("PHP PDO", Some("php"), PHP, &["pdo_client.php"]),
+    driver("Connector/J (MariaDB)", Some("java"), ".tools/java/bin/java", &["JavaClient"]),
+    driver("Ruby mysql2", Some("ruby"), ".tools/ruby/bin/ruby", &["ruby_client.rb"]),
+    driver("Perl DBD::mysql", Some("perl"), ".tools/perl/bin/perl", &["perl_client.pl"]),
+    framework("SQLAlchemy", "python", PYTHON, &["frameworks/sqlalchemy_app.py"]),
+    framework(
+        "SQLAlchemy on Connector",
+        "python",
+        PYTHON,
+        &["frameworks/sqlalchemy_app.py", "--driver", "mysqlconnector"],
+    ),
+    framework("Sequelize", "node", "node", &["frameworks/sequelize_app.js"]),
 ];
 
 /// Differences that are as they should be: client, check, why.
