@@ -9,12 +9,15 @@ pub mod dial;
 mod first;
 pub mod identity;
 pub mod login;
+pub mod places;
+pub mod pool;
 pub mod secret;
+pub mod socket;
 pub mod stream;
 mod tls;
 
 pub use dial::{BackendConnection, DialError, Dialer, Phase, Target};
-pub use first::tracker_statement;
+pub use first::{LoginCharset, tracker_statement};
 pub use identity::{Identities, Identity};
 pub use login::BackendLogin;
 pub use secret::Secret;

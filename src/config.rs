@@ -283,6 +283,8 @@ pub enum Retention {
 /// `[sessions]`
 #[derive(Clone, Debug)]
 pub struct Sessions {
+    /// Whether sessions share backend connections.
+    pub pooling: Pooling,
     /// Most client connections at once.
     pub max_connections: usize,
     /// Most backend connections per instance.
@@ -304,6 +306,15 @@ pub enum ReadScope {
     User,
     /// Everybody's: reads go to the primary.
     Strong,
+}
+
+/// `[sessions] pooling`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// A connection goes back when no transaction and nothing else ties the session to it.
+    Transaction,
+    /// A connection stays with its session for life.
+    Session,
 }
 
 /// `[tls.client]`

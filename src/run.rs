@@ -135,7 +135,8 @@ fn session_context(
     let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
-    let context = SessionContext::new(Arc::clone(feed), login, hold, fallback);
+    let mut context = SessionContext::new(Arc::clone(feed), login, hold, fallback);
+    context.pooling = config.sessions.pooling;
     context.apply(&config.sessions);
     Ok(Arc::new(context))
 }

@@ -14,6 +14,7 @@ mod command;
 mod failure;
 mod freshness;
 mod hints;
+mod holding;
 mod kill;
 pub mod login;
 mod metrics;
@@ -24,6 +25,7 @@ mod prepared_commands;
 mod reads;
 mod relay;
 mod settle;
+mod sharing;
 mod state;
 mod statement;
 
@@ -41,17 +43,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backend::{BackendLogin, PacketStream};
-use crate::config::{ReadScope, Sessions};
+use crate::config::{Pooling, ReadScope, Sessions};
 use crate::feed::Feed;
 use crate::feed::gate::Seat;
 use crate::feed::registry::{self, Activity, Registration};
-use backends::{Backend, Backends, DialTask};
+use backends::{Backend, DialTask};
 use failure::Failure;
 use freshness::Reading;
 use hints::Hints;
+use holding::Backends;
 use login::{LoggedIn, LoginContext};
 pub use metrics::Metrics;
 use prepared::Statements;
+use sharing::SessionPools;
+pub use sharing::keep_pool;
 use state::SessionState;
 
 /// What all sessions of the process share.
@@ -67,11 +72,21 @@ pub struct SessionContext {
     pub metrics: Metrics,
     /// MiB that large commands may take together; see [`command`].
     pub large_commands: Arc<Semaphore>,
+    /// Whether connections are shared.
+    pub pooling: Pooling,
+    pools: Arc<SessionPools>,
 }
 
+/// Prepared statements that all our connections to one instance may have together: MySQL's default
+/// `max_prepared_stmt_count` is 16382, for all clients of the server.
+const STATEMENTS_PER_INSTANCE: usize = 16_000;
+/// Bounds of what follows from it for one connection.
+const STATEMENTS_PER_CONNECTION: std::ops::RangeInclusive<usize> = 16..=256;
+
 impl SessionContext {
-    /// A context with an unused budget for large commands and the default scope of fresh reads.
+    /// A context with an unused budget for large commands, the default scope of fresh reads and empty pools.
     pub fn new(feed: Arc<Feed>, login: LoginContext, hold: Duration, replica_fallback: Fallback) -> Self {
+        let pools = SessionPools::new(feed.gate().workers(), Arc::clone(login.backend_places()));
         Self {
             feed,
             login,
@@ -79,7 +94,20 @@ impl SessionContext {
             live: ArcSwap::from_pointee(Live { replica_fallback, freshness: ReadScope::User }),
             metrics: Metrics::new(),
             large_commands: Arc::new(Semaphore::new(command::LARGE_COMMANDS_MIB)),
+            pooling: Pooling::Transaction,
+            pools,
         }
+    }
+
+    /// The idle connections.
+    pub(crate) fn pools(&self) -> &Arc<SessionPools> {
+        &self.pools
+    }
+
+    /// Most statements that are kept prepared on one backend connection.
+    pub(crate) fn statements_per_connection(&self) -> usize {
+        let share = STATEMENTS_PER_INSTANCE / self.pools.places().limit().max(1);
+        share.clamp(*STATEMENTS_PER_CONNECTION.start(), *STATEMENTS_PER_CONNECTION.end())
     }
 }
 
@@ -128,6 +156,8 @@ struct Session {
     context: Arc<SessionContext>,
     client: PacketStream,
     login: BackendLogin,
+    /// The worker that serves it.
+    worker: usize,
     registration: Registration,
     listener: Listener,
     seat: Seat,
@@ -143,6 +173,10 @@ struct Session {
     home: Option<InstanceId>,
     /// Where the last statement ran: SHOW WARNINGS and its like belong there.
     last: Option<InstanceId>,
+    /// Whether there is something to be asked about it: warnings, an error.
+    remembered: bool,
+    /// A statement has set a character set with a collation that is not known yet.
+    collation_unknown: bool,
     /// The replica this session stays on.
     replica: Option<InstanceId>,
     /// Replicas that could not be used, and until when each is left alone.
@@ -220,6 +254,7 @@ impl Session {
         Self {
             client,
             login,
+            worker,
             listener,
             seat: context.feed.gate().seat(worker),
             shape: context.feed.shape_changes(),
@@ -231,6 +266,8 @@ impl Session {
             transaction: Transaction::Implicit,
             home: None,
             last: None,
+            remembered: false,
+            collation_unknown: false,
             replica: None,
             shunned: Vec::new(),
             reading,
@@ -250,11 +287,7 @@ impl Session {
         if let Some(schema) = self.state.schema() {
             self.facts.observe_schema(schema);
         }
-        let mut backend = Backend::new(connection);
-        backend.in_step = self.state.version();
-        let entry = self.registration.entry();
-        entry.set_backend(Some((backend.connection.instance, backend.connection.thread_id)));
-        self.backends.insert(backend);
+        self.backends.insert(Backend::new(connection, Arc::clone(self.state.settings())));
     }
 
     fn client_capabilities(&self) -> Capabilities {

@@ -184,6 +184,7 @@ async fn run_worker(
         let context = Arc::clone(&context);
         tokio::spawn(async move { keep_verified(&context.login).await })
     });
+    let keeper = tokio::spawn(session::keep_pool(worker, Arc::clone(&context)));
     let mut accepting = tokio::task::JoinSet::new();
     for (listener, socket) in sockets {
         let context = Arc::clone(&context);
@@ -198,6 +199,7 @@ async fn run_worker(
     let _ = phase.wait_for(|phase| *phase >= Lifecycle::Draining).await;
     accepting.shutdown().await;
     close_sessions(&context, drain).await;
+    keeper.abort();
     heart.abort();
     if let Some(verifying) = verifying {
         verifying.abort();

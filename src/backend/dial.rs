@@ -17,13 +17,13 @@ use sluice_routing::topology::{Instance, InstanceId};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::first;
+use super::first::{self, LoginCharset};
 use super::identity::Identity;
 use super::login::{self, BackendLogin};
+use super::places::{Grant, Permit, Places};
 use super::stream::{PacketStream, ReadError, Stream};
 use super::tls::{CaError, Tls};
 use crate::config::{Config, InstanceTls};
@@ -32,6 +32,7 @@ use crate::config::{Config, InstanceTls};
 #[derive(Debug)]
 pub struct Dialer {
     endpoints: Vec<Endpoint>,
+    places: Arc<Places>,
     tls: ArcSwap<Tls>,
 }
 
@@ -76,13 +77,21 @@ pub struct BackendConnection {
     pub identity: Option<Identity>,
     /// How the server reads the texts of a fresh session.
     pub mode: LexMode,
+    /// The character sets of a fresh session.
+    pub charset: LoginCharset,
+    /// The roles of a fresh session, as `SET ROLE` takes them; empty in the sandbox.
+    pub role: Box<[u8]>,
+    /// `@@wait_timeout` of a fresh session: idle for longer, the server ends it.
+    pub wait_timeout: Duration,
+    /// When the login was complete.
+    pub opened_at: Instant,
     /// `@@read_only` when the connection was opened.
     pub read_only: bool,
     /// The payload of the OK that ended the login: status flags and the server's first trackers.
     pub login_ok: Box<[u8]>,
     /// The bytes.
     pub io: PacketStream,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Drop for BackendConnection {
@@ -96,8 +105,6 @@ impl Drop for BackendConnection {
 /// The steps of a dial; says where a deadline hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Waiting for a permit (`[sessions] max_backend`).
-    Permit,
     /// Name resolution.
     Resolve,
     /// TCP connect.
@@ -177,21 +184,15 @@ const MAX_PACKET: u32 = 1 << 30;
 #[derive(Debug)]
 struct Endpoint {
     address: Arc<str>,
-    limit: usize,
-    permits: Arc<Semaphore>,
 }
 
 impl Dialer {
     /// A dialer for the instances of `config`. Reads `[tls.instance] ca`; blocking, call it at start.
     pub fn new(config: &Config) -> Result<Self, CaError> {
-        let limit = config.sessions.max_backend.min(Semaphore::MAX_PERMITS);
-        let endpoint = |address: &Arc<str>| Endpoint {
-            address: Arc::clone(address),
-            limit,
-            permits: Arc::new(Semaphore::new(limit)),
-        };
+        let endpoint = |address: &Arc<str>| Endpoint { address: Arc::clone(address) };
         Ok(Self {
             endpoints: config.instances.iter().map(|instance| endpoint(&instance.address)).collect(),
+            places: Places::new(config.instances.len(), config.sessions.max_backend),
             tls: ArcSwap::from_pointee(Tls::new(&config.tls_instance)?),
         })
     }
@@ -208,8 +209,12 @@ impl Dialer {
 
     /// Connections to an instance that are open or being opened.
     pub fn connections(&self, instance: InstanceId) -> usize {
-        let endpoint = self.endpoints.get(instance.index());
-        endpoint.map_or(0, |endpoint| endpoint.limit.saturating_sub(endpoint.permits.available_permits()))
+        self.places.used(instance)
+    }
+
+    /// The places that connections take.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Opens a connection to `target` as `login`. Everything, from waiting for a permit to the answer of the
@@ -220,17 +225,33 @@ impl Dialer {
         login: &BackendLogin,
         deadline: Instant,
     ) -> Result<BackendConnection, DialError> {
-        let mut phase = Phase::Permit;
+        match self.places.acquire(target.instance, None, deadline).await {
+            Ok(Grant::Place(permit)) => self.connect_at(permit, target, login, deadline).await,
+            // Only who asked for an idle connection is given one.
+            Ok(Grant::Idle(_)) | Err(_) => Err(DialError::Busy),
+        }
+    }
+
+    /// As [`Self::connect`], in a place that the caller has.
+    pub async fn connect_at(
+        &self,
+        permit: Permit,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+    ) -> Result<BackendConnection, DialError> {
+        let mut phase = Phase::Resolve;
         // Boxed: a dial is rare and its state large, and the session's future embeds this one.
-        match timeout_at(deadline, Box::pin(self.dial(target, login, deadline, &mut phase))).await {
+        let dial = Box::pin(self.dial(permit, target, login, deadline, &mut phase));
+        match timeout_at(deadline, dial).await {
             Ok(result) => result,
-            Err(_) if phase == Phase::Permit => Err(DialError::Busy),
             Err(_) => Err(DialError::Deadline { phase }),
         }
     }
 
     async fn dial(
         &self,
+        permit: Permit,
         target: Target,
         login: &BackendLogin,
         deadline: Instant,
@@ -238,7 +259,6 @@ impl Dialer {
     ) -> Result<BackendConnection, DialError> {
         let endpoint = self.endpoints.get(target.instance.index()).ok_or(DialError::UnknownInstance)?;
         let secret = login.secret.as_ref().ok_or(DialError::NoSecret)?;
-        let permit = Arc::clone(&endpoint.permits).acquire_owned().await.map_err(|_| DialError::Busy)?;
         let tcp = open(&endpoint.address, deadline, phase).await?;
         let request = LoginRequest {
             user: &login.user,
@@ -275,6 +295,10 @@ impl Dialer {
             identity: login.identity.filter(|_| identity.server_uuid.is_some()),
             account: identity.account,
             mode: identity.mode,
+            charset: identity.charset,
+            role: identity.role,
+            wait_timeout: identity.wait_timeout,
+            opened_at: Instant::now(),
             read_only: identity.read_only,
             login_ok: login_ok.into(),
             io,

@@ -5,6 +5,7 @@
 //! Never here: a judgement about the server's role.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use sluice_protocol::command::build;
@@ -36,12 +37,31 @@ pub fn tracker_statement() -> &'static [u8] {
     TRACKERS.as_bytes()
 }
 
-/// Who answers, whether it takes writes, and how it reads the texts of a fresh session.
-const IDENTITY: &[u8] =
-    b"SELECT @@server_uuid, @@read_only, CURRENT_USER(), @@sql_mode, @@character_set_client";
+/// Who answers, whether it takes writes, how it reads the texts of a fresh session, and what a session that
+/// was changed has to be set back to.
+const IDENTITY: &[u8] = b"SELECT @@server_uuid, @@read_only, CURRENT_USER(), @@sql_mode, CURRENT_ROLE(), \
+    @@wait_timeout, @@character_set_client, @@character_set_connection, @@character_set_results, \
+    @@collation_connection";
+
+/// The value of `@@wait_timeout` where it can't be read: MySQL's default.
+const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_hours(8);
+
+/// The character sets that a login leaves a session with. They come from the collation in the handshake, and
+/// no statement brings them back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoginCharset {
+    /// `character_set_client`
+    pub client: Box<[u8]>,
+    /// `character_set_connection`
+    pub connection: Box<[u8]>,
+    /// `character_set_results`; empty for NULL.
+    pub results: Box<[u8]>,
+    /// `collation_connection`
+    pub collation: Box<[u8]>,
+}
 
 /// What the server said about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// `None` in the sandbox of an expired password.
     pub(super) server_uuid: Option<Uuid>,
@@ -50,6 +70,24 @@ pub(super) struct Identity {
     pub(super) account: Box<[u8]>,
     /// How texts are read: after `sql_mode` and `character_set_client`.
     pub(super) mode: LexMode,
+    pub(super) charset: LoginCharset,
+    /// The active roles as `SET ROLE` takes them; empty in the sandbox.
+    pub(super) role: Box<[u8]>,
+    pub(super) wait_timeout: Duration,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            server_uuid: None,
+            read_only: false,
+            account: Box::default(),
+            mode: LexMode::default(),
+            charset: LoginCharset::default(),
+            role: Box::default(),
+            wait_timeout: DEFAULT_WAIT_TIMEOUT,
+        }
+    }
 }
 
 /// Sends the first statements and reads their answers.
@@ -80,16 +118,37 @@ pub(super) async fn run(io: &mut PacketStream, caps: Capabilities) -> Result<Ide
 }
 
 fn identity(row: &[Option<Vec<u8>>]) -> Result<Identity, DialError> {
-    let [Some(uuid), Some(read_only), Some(account), Some(sql_mode), Some(charset)] = row else {
+    let [
+        Some(uuid),
+        Some(read_only),
+        Some(account),
+        Some(sql_mode),
+        Some(role),
+        Some(wait_timeout),
+        Some(client),
+        Some(connection),
+        results,
+        Some(collation),
+    ] = row
+    else {
         return Err(DialError::Protocol("an odd row for @@server_uuid".to_owned()));
     };
     let uuid = Uuid::try_parse_ascii(uuid)
         .map_err(|error| DialError::Protocol(format!("@@server_uuid is no UUID: {error}")))?;
+    let seconds = std::str::from_utf8(wait_timeout).ok().and_then(|seconds| seconds.parse().ok());
     Ok(Identity {
         server_uuid: Some(uuid),
         read_only: read_only != b"0",
         account: name_of(account).into(),
-        mode: LexMode::default().with_sql_mode(sql_mode).with_client_charset(charset),
+        mode: LexMode::default().with_sql_mode(sql_mode).with_client_charset(client),
+        charset: LoginCharset {
+            client: client.as_slice().into(),
+            connection: connection.as_slice().into(),
+            results: results.as_deref().unwrap_or_default().into(),
+            collation: collation.as_slice().into(),
+        },
+        role: role.as_slice().into(),
+        wait_timeout: seconds.map_or(DEFAULT_WAIT_TIMEOUT, Duration::from_secs),
     })
 }
 

@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use zeroize::Zeroize;
 
+use super::socket::Socket;
+
 /// Room made in the read buffer for one read. Two of MySQL's default network buffers: large results are
 /// read in few calls, and a small one costs no more than it needs.
 const READ_CHUNK: usize = 32 * 1024;
@@ -39,9 +41,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP.
-    Tcp(TcpStream),
+    Tcp(Socket),
     /// TLS over TCP, either side of it.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// The compressed protocol over either of them.
     Compressed(Box<Compressed>),
 }
@@ -61,7 +63,7 @@ impl Stream {
                 tracing::debug!(%error, "socket option not set");
             }
         }
-        Self::Tcp(tcp)
+        Self::Tcp(tcp.into())
     }
 
     /// Whether the bytes are encrypted on the wire.
@@ -74,6 +76,16 @@ impl Stream {
         }
     }
 
+    /// Registers the socket with the current runtime; see [`Socket::move_here`].
+    fn move_here(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.move_here(),
+            Self::Tls(tls) => tls.get_mut().0.move_here(),
+            // Only clients speak it, and they stay on their worker.
+            Self::Compressed(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Waits until a read would probably not wait.
     async fn readable(&self) -> io::Result<()> {
         let Some(tcp) = self.awaited() else { return Ok(()) };
@@ -83,7 +95,7 @@ impl Stream {
 
 impl Stream {
     /// The socket that has to bring more before a read can; `None`: there is something already.
-    fn awaited(&self) -> Option<&TcpStream> {
+    fn awaited(&self) -> Option<&Socket> {
         match self {
             Self::Tcp(tcp) => Some(tcp),
             Self::Tls(tls) => match tls.get_ref() {
@@ -291,6 +303,11 @@ impl PacketStream {
         framed[..].zeroize();
         written?;
         self.flush().await
+    }
+
+    /// Registers an idle connection that another runtime has used with the current one.
+    pub fn move_here(&mut self) -> io::Result<()> {
+        self.stream.move_here()
     }
 
     /// What has been read and not consumed.

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::{WantsClientCert, WebPkiServerVerifier};
@@ -24,6 +23,7 @@ use tokio_rustls::rustls::{
     RootCertStore, SignatureScheme,
 };
 
+use super::socket::Socket;
 use super::stream::Stream;
 use crate::config::{InstanceTls, InstanceTlsMode};
 
@@ -89,7 +89,7 @@ impl Tls {
     }
 
     /// Does the handshake. The caller has the deadline.
-    pub(super) async fn connect(&self, tcp: TcpStream, host: &str) -> Result<Stream, String> {
+    pub(super) async fn connect(&self, tcp: Socket, host: &str) -> Result<Stream, String> {
         let connector = self.connector.as_ref().ok_or("TLS is disabled")?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("{host:?} is no name that a certificate could have"))?;

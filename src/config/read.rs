@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::instances::is_name;
 use super::section::Section;
 use super::{
-    Accounts, ClientTls, Cluster, Durability, Failover, InstanceTls, LogFormat, Login, OnLeftover, ReadScope,
-    Retention, Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets, tls,
+    Accounts, ClientTls, Cluster, Durability, Failover, InstanceTls, LogFormat, Login, OnLeftover, Pooling,
+    ReadScope, Retention, Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets, tls,
 };
 
 /// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
@@ -147,8 +147,7 @@ fn login(section: Section<'_>) -> Login {
 }
 
 fn sessions(section: Section<'_>) -> Sessions {
-    // A session owns its backend connections in this version, whichever of the two is asked for.
-    section.choice("pooling", &[("transaction", Some(())), ("session", Some(()))], ());
+    let pooling = [("transaction", Some(Pooling::Transaction)), ("session", Some(Pooling::Session))];
     let freshness = [
         ("off", Some(ReadScope::Off)),
         ("session", Some(ReadScope::Session)),
@@ -156,6 +155,7 @@ fn sessions(section: Section<'_>) -> Sessions {
         ("strong", Some(ReadScope::Strong)),
     ];
     let sessions = Sessions {
+        pooling: section.choice("pooling", &pooling, Pooling::Transaction),
         max_connections: section.number("max_connections", 1..=MAX_CONNECTIONS, 10_000),
         max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
         replica_fallback: section.flag("replica_fallback", true),

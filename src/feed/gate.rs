@@ -191,6 +191,11 @@ impl Gate {
         self.passes().closed_at()
     }
 
+    /// Worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// A seat for one session on worker `worker`.
     pub fn seat(self: &Arc<Self>, worker: usize) -> Seat {
         Seat::new(Arc::clone(self), worker % self.workers.len())

@@ -66,8 +66,24 @@ pub struct Entry {
     statements: AtomicU64,
     backend: AtomicU64,
     warm_generation: AtomicU64,
+    kills: AtomicU32,
     order: AtomicU8,
     wake: Notify,
+}
+
+/// A KILL for a session is under way. As long as this lives, the session keeps the connection it has, so that
+/// the KILL can't hit anybody else.
+#[derive(Debug)]
+pub struct KillUnderWay {
+    entry: Arc<Entry>,
+}
+
+impl Drop for KillUnderWay {
+    fn drop(&mut self) {
+        self.entry.kills.fetch_sub(1, Ordering::SeqCst);
+        // It may now give its connection back.
+        self.entry.wake.notify_one();
+    }
 }
 
 /// Server thread ids are 32 bits on the wire; the instance is kept above them, plus one so that 0 is none.
@@ -144,17 +160,31 @@ impl Entry {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Records on which server thread the current or last statement runs; this is what a KILL is sent to.
+    /// Records on which server thread the current statement runs; this is what a KILL is sent to.
     pub fn set_backend(&self, backend: Option<(InstanceId, u32)>) {
         let word = backend.map_or(0, |(instance, thread)| {
             (u64::from(instance.0) + 1) << INSTANCE_SHIFT | u64::from(thread)
         });
-        self.backend.store(word, Ordering::Release);
+        // In one order with `kills`: who kills counts first and looks then, the session clears first and counts
+        // then.
+        self.backend.store(word, Ordering::SeqCst);
     }
 
-    /// The server thread of the current or last statement.
+    /// Says that a KILL for this session begins; look at [`Self::backend`] only afterwards.
+    pub fn begin_kill(self: &Arc<Self>) -> KillUnderWay {
+        self.kills.fetch_add(1, Ordering::SeqCst);
+        KillUnderWay { entry: Arc::clone(self) }
+    }
+
+    /// Whether a KILL may be on its way to the server thread that the session had last. Ask after
+    /// [`Self::set_backend`].
+    pub fn is_being_killed(&self) -> bool {
+        self.kills.load(Ordering::SeqCst) > 0
+    }
+
+    /// The server thread of the current or last statement; `None` while the session has no connection.
     pub fn backend(&self) -> Option<(InstanceId, u32)> {
-        let word = self.backend.load(Ordering::Acquire);
+        let word = self.backend.load(Ordering::SeqCst);
         let instance = u16::try_from((word >> INSTANCE_SHIFT).checked_sub(1)?).ok()?;
         let thread = u32::try_from(word & u64::from(u32::MAX)).ok()?;
         Some((InstanceId(instance), thread))
@@ -309,6 +339,7 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
         statements: AtomicU64::new(0),
         backend: AtomicU64::new(0),
         warm_generation: AtomicU64::new(0),
+        kills: AtomicU32::new(0),
         order: AtomicU8::new(Order::None as u8),
         wake: Notify::new(),
     });

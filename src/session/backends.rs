@@ -1,10 +1,10 @@
-//! The backend connections a session owns, and bringing one in step with the session's state.
-//!
-//! At most one connection per instance. A connection is kept whatever role its instance has: after a
-//! switchover yesterday's connection to a replica is today's connection to the primary.
+//! A backend connection with what sessions left on it, and bringing it in step with a session's state.
 //!
 //! Never here: which instance a statement goes to, an answer to the client.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,34 +13,90 @@ use sluice_protocol::response::{
     Advance, Answer, AnswerLimits, AnswerReader, Expect, Prepared, ResponseEvent, ResponseRelay,
 };
 use sluice_protocol::{Capabilities, ErrPacket, StatusFlags, TrackerFilter, frame_payload};
-use sluice_routing::topology::InstanceId;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use super::prepared::ServerIds;
-use super::state::{Restore, SessionState};
-use crate::backend::{BackendConnection, DialError, Idle, tracker_statement};
+use super::prepared::{Prepared as ClientStatement, ServerStatements, StatementKey};
+use super::state::{LoginState, Restore, SessionState, Settings, difference, distance};
+use crate::backend::pool::Pooled;
+use crate::backend::{BackendConnection, DialError, tracker_statement};
 
+/// A command up to this size is copied behind what is sent before it, to be one write.
+const MAX_COPIED: usize = 16 * 1024;
 /// Longest wait for the answer to one of our own commands on a session's connection. They do next to nothing
 /// on the server; longer means that it is stuck.
 const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(5);
-/// What [`CHARSET_AFTER_RESET`] asks for, in its order.
-const CHARSET_VARIABLES: [&str; 4] =
-    ["character_set_client", "character_set_connection", "character_set_results", "collation_connection"];
-const CHARSET_AFTER_RESET: &[u8] = b"SELECT @@character_set_client, @@character_set_connection, \
-    @@character_set_results, @@collation_connection";
+/// How many texts that a connection has accepted are remembered. What it accepted before is sent together
+/// with a statement; anything else is confirmed before it.
+const MAX_ACCEPTED: usize = 32;
+/// What a reset of the connection costs, in changes: it also forgets all prepared statements.
+const RESET_COST: u32 = 24;
+/// A server's answer to COM_INIT_DB of a schema that is not there.
+const UNKNOWN_DATABASE: u16 = 1049;
 
-/// A backend connection with what it is in step with.
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A backend connection with what is set on it.
 #[derive(Debug)]
 pub(crate) struct Backend {
     /// The connection.
     pub(crate) connection: BackendConnection,
-    /// The version of the session state it has.
-    pub(crate) in_step: u64,
+    /// What sessions have set on it.
+    pub(crate) has: Arc<Settings>,
     /// The last insert id it knows.
     pub(crate) insert_id: u64,
-    /// Where the session's prepared statements are on it.
-    pub(crate) ids: ServerIds,
+    /// What is prepared on it.
+    pub(crate) statements: ServerStatements,
+    /// Whether code ran on it that no text shows.
+    pub(crate) hidden: Hidden,
+    /// Whose last statement was the last on it.
+    pub(crate) last_user: LastUser,
+    /// To be sent before the next command.
+    first: BytesMut,
+    /// How many answers come for that.
+    first_answers: u32,
+    accepted: HashSet<u64>,
+}
+
+/// Whether a connection may have state that is not on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    /// No.
+    Nothing,
+    /// It has to be reset before another session uses it.
+    Possible,
+}
+
+/// Whose statement ran last on a connection, for what asks about it (SHOW WARNINGS, ROW_COUNT()).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastUser {
+    /// The session that has it.
+    ThisSession,
+    /// Another one.
+    Another,
+}
+
+impl Pooled for Backend {
+    type Wanted = Arc<Settings>;
+
+    fn connection(&self) -> &BackendConnection {
+        &self.connection
+    }
+
+    fn connection_mut(&mut self) -> &mut BackendConnection {
+        &mut self.connection
+    }
+
+    fn distance(&self, wanted: &Arc<Settings>) -> Option<u32> {
+        match self.hidden {
+            Hidden::Nothing => distance(&self.has, wanted),
+            Hidden::Possible => distance(&self.has, wanted).map(|distance| distance + RESET_COST),
+        }
+    }
+
+    fn outlives_owner(&self) -> bool {
+        self.hidden == Hidden::Nothing
+    }
 }
 
 /// Why a connection could not be brought to where the session needs it.
@@ -52,52 +108,137 @@ pub(crate) enum NotReady {
     /// It broke, or did not answer in time.
     #[error("the connection to the instance was lost")]
     Lost,
+    /// The session's schema is not there.
+    #[error("the schema is gone: {}", String::from_utf8_lossy(&.0.message))]
+    NoSchema(ErrPacket<'static>),
+    /// Nothing leads from what the connection has to what the session needs.
+    #[error("the connection can't take the session's state")]
+    Unfit,
     /// The server refused to take the session's state, or to prepare a statement again.
     #[error("the server refused the session's state: {} {}", .0.code, String::from_utf8_lossy(&.0.message))]
     Refused(ErrPacket<'static>),
 }
 
 impl Backend {
-    /// A connection fresh from its login.
-    pub(crate) fn new(connection: BackendConnection) -> Self {
-        Self { connection, in_step: 0, insert_id: 0, ids: ServerIds::default() }
+    /// A connection fresh from its login, on which `has` is set.
+    pub(crate) fn new(connection: BackendConnection, has: Arc<Settings>) -> Self {
+        Self {
+            connection,
+            has,
+            insert_id: 0,
+            statements: ServerStatements::default(),
+            hidden: Hidden::Nothing,
+            last_user: LastUser::ThisSession,
+            first: BytesMut::new(),
+            first_answers: 0,
+            accepted: HashSet::new(),
+        }
     }
 
-    /// Sends what it lacks of `state` and confirms it. `writes` connections also get the last insert id.
-    pub(crate) async fn restore(&mut self, state: &SessionState, use_as: UseAs) -> Result<(), NotReady> {
-        let known_id = match use_as {
-            UseAs::Writer => Some(self.insert_id),
-            UseAs::Reader => None,
-        };
-        if self.in_step == state.version() && known_id.is_none_or(|known| known == state.last_insert_id()) {
-            return Ok(());
-        }
-        let steps = state.restore_since(self.in_step, known_id);
-        let mut bytes = BytesMut::new();
-        for step in &steps {
-            let payload = match step {
-                Restore::Schema(schema) => build::init_db(schema),
-                Restore::MultiStatements(true) => build::set_option(SetOption::MultiStatementsOn).to_vec(),
-                Restore::MultiStatements(false) => build::set_option(SetOption::MultiStatementsOff).to_vec(),
-                Restore::Statement(text) => build::query(text, self.connection.capabilities),
-            };
-            frame_payload(&mut bytes, &mut 0, &payload);
-        }
-        self.send(&bytes).await?;
-        let mut refused = None;
-        for _ in &steps {
-            if let Answer::Error(error) = self.own_answer().await? {
-                refused.get_or_insert(error);
+    /// Brings it in step with `state`. What this connection has accepted before goes out together with the
+    /// next command; anything else is confirmed. `Writer` connections also get the last insert id.
+    pub(crate) async fn restore(&mut self, state: &mut SessionState, use_as: UseAs) -> Result<(), NotReady> {
+        if !Arc::ptr_eq(&self.has, state.settings()) {
+            if self.has == *state.settings() {
+                self.unify(state);
+            } else {
+                self.set(state.settings()).await?;
             }
         }
-        if let Some(error) = refused {
-            return Err(NotReady::Refused(error));
-        }
-        self.in_step = state.version();
-        if let UseAs::Writer = use_as {
+        if use_as == UseAs::Writer && self.insert_id != state.last_insert_id() {
+            // Any number is accepted.
+            let text = format!("SET last_insert_id={}", state.last_insert_id());
+            self.send_first(&build::query(text.as_bytes(), self.connection.capabilities), 1);
             self.insert_id = state.last_insert_id();
         }
         Ok(())
+    }
+
+    /// Makes equal values the same, always keeping the one with the lower address, so that all who share
+    /// connections end up with one.
+    fn unify(&mut self, state: &mut SessionState) {
+        if Arc::as_ptr(&self.has) < Arc::as_ptr(state.settings()) {
+            state.unify(&self.has);
+        } else {
+            self.has = Arc::clone(state.settings());
+        }
+    }
+
+    /// Sets what `want` has and takes back what it has not. After an error only the schema may differ from
+    /// what [`Self::has`] says, and then the error is about it; or the connection must be dropped.
+    pub(crate) async fn set(&mut self, want: &Arc<Settings>) -> Result<(), NotReady> {
+        let connection = &self.connection;
+        let login = LoginState {
+            charset: &connection.charset,
+            role: &connection.role,
+            multi_statements: connection.capabilities.contains(Capabilities::MULTI_STATEMENTS),
+        };
+        let steps = difference(&self.has, want, login).ok_or(NotReady::Unfit)?.steps;
+        let hashes: Vec<u64> = steps.iter().map(|step| SECRET.hash_one(step)).collect();
+        let payloads = steps.iter().map(|step| match step {
+            Restore::Schema(schema) => build::init_db(schema),
+            Restore::MultiStatements(true) => build::set_option(SetOption::MultiStatementsOn).to_vec(),
+            Restore::MultiStatements(false) => build::set_option(SetOption::MultiStatementsOff).to_vec(),
+            Restore::Settings(text) | Restore::Role(text) => build::query(text, connection.capabilities),
+        });
+        let payloads: Vec<Vec<u8>> = payloads.collect();
+        let proven = |(step, hash): (&Restore, &u64)| match step {
+            Restore::Settings(_) => self.accepted.contains(hash),
+            Restore::Schema(_) | Restore::MultiStatements(_) | Restore::Role(_) => false,
+        };
+        if steps.iter().zip(&hashes).all(proven) {
+            for payload in &payloads {
+                self.send_first(payload, 1);
+            }
+            self.has = Arc::clone(want);
+            return Ok(());
+        }
+        self.set_and_confirm(want, &steps, &hashes, &payloads).await
+    }
+
+    async fn set_and_confirm(
+        &mut self,
+        want: &Arc<Settings>,
+        steps: &[Restore],
+        hashes: &[u64],
+        payloads: &[Vec<u8>],
+    ) -> Result<(), NotReady> {
+        let mut bytes = BytesMut::new();
+        for payload in payloads {
+            frame_payload(&mut bytes, &mut 0, payload);
+        }
+        self.send(&bytes).await?;
+        let mut refused = None;
+        for (step, hash) in steps.iter().zip(hashes) {
+            match (self.own_answer().await?, step) {
+                (Answer::Error(error), Restore::Schema(_)) if refused.is_none() => {
+                    let schema = error.code == UNKNOWN_DATABASE;
+                    refused = Some(if schema { NotReady::NoSchema(error) } else { NotReady::Refused(error) });
+                }
+                (Answer::Error(error), _) => refused = Some(NotReady::Refused(error)),
+                (Answer::Ok(_) | Answer::Rows { .. }, _) => {
+                    if self.accepted.len() >= MAX_ACCEPTED {
+                        self.accepted.clear();
+                    }
+                    self.accepted.insert(*hash);
+                }
+            }
+        }
+        match refused {
+            None => self.has = Arc::clone(want),
+            Some(NotReady::NoSchema(error)) => {
+                self.has = Arc::new(want.in_schema(self.has.schema()));
+                return Err(NotReady::NoSchema(error));
+            }
+            Some(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// Has `payload` sent before the next command.
+    fn send_first(&mut self, payload: &[u8], answers: u32) {
+        frame_payload(&mut self.first, &mut 0, payload);
+        self.first_answers += answers;
     }
 
     /// Runs one of our own text statements.
@@ -113,28 +254,37 @@ impl Backend {
         self.own_answer().await
     }
 
-    /// Resets the connection and switches the trackers on again. Returns the character set variables as they
-    /// are afterwards.
-    pub(crate) async fn reset(&mut self) -> Result<Vec<(&'static str, Vec<u8>)>, NotReady> {
-        let refused = |answer| match answer {
-            Answer::Ok(_) | Answer::Rows { .. } => Ok(()),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
-        };
-        refused(self.command(&build::reset_connection()).await?)?;
-        refused(self.query(tracker_statement()).await?)?;
-        self.ids = ServerIds::default();
-        self.insert_id = 0;
-        match self.query(CHARSET_AFTER_RESET).await? {
-            Answer::Rows { rows, .. } => {
-                let row = rows.into_iter().next().unwrap_or_default();
-                Ok(CHARSET_VARIABLES
-                    .into_iter()
-                    .zip(row.into_iter().map(Option::unwrap_or_default))
-                    .collect())
-            }
-            Answer::Error(error) => Err(NotReady::Refused(error)),
-            Answer::Ok(_) => Err(NotReady::Lost),
+    /// Resets the connection, so that nothing of a session is left but the schema, and switches the trackers
+    /// on again. It does not reset roles and COM_SET_OPTION (seen on 9.7.4).
+    pub(crate) async fn reset(&mut self) -> Result<(), NotReady> {
+        let connection = &self.connection;
+        let role = super::state::set_role(&connection.role);
+        let multi = connection.capabilities.contains(Capabilities::MULTI_STATEMENTS);
+        let option = if multi { SetOption::MultiStatementsOn } else { SetOption::MultiStatementsOff };
+        let mut payloads = vec![
+            build::reset_connection().to_vec(),
+            build::query(tracker_statement(), connection.capabilities),
+            build::set_option(option).to_vec(),
+        ];
+        if !connection.role.is_empty() {
+            payloads.push(build::query(&role, connection.capabilities));
         }
+        let mut bytes = BytesMut::new();
+        for payload in &payloads {
+            frame_payload(&mut bytes, &mut 0, payload);
+        }
+        self.send(&bytes).await?;
+        for _ in &payloads {
+            if let Answer::Error(error) = self.own_answer().await? {
+                return Err(NotReady::Refused(error));
+            }
+        }
+        self.has = Arc::new(Settings::fresh_after_reset(self.has.schema()));
+        self.statements = ServerStatements::default();
+        self.insert_id = 0;
+        self.hidden = Hidden::Nothing;
+        self.last_user = LastUser::Another;
+        Ok(())
     }
 
     /// The status flags of the session on this connection now.
@@ -145,12 +295,40 @@ impl Backend {
         }
     }
 
-    /// Prepares one of the client's statements again; the client knows it as `client_id`.
-    pub(crate) async fn prepare(&mut self, client_id: u32, text: &[u8]) -> Result<Prepared, NotReady> {
+    /// The server's id of one of the client's statements, which is prepared if need be: in the state that the
+    /// session had when it prepared it.
+    pub(crate) async fn prepared(
+        &mut self,
+        statement: &ClientStatement,
+        key: StatementKey,
+        limit: usize,
+    ) -> Result<u32, NotReady> {
+        if let Some(id) = self.statements.get(key) {
+            return Ok(id);
+        }
+        let now = Arc::clone(&self.has);
+        let mut meaning = Arc::clone(&statement.meaning);
+        if meaning.schema().is_none() && now.schema().is_some() {
+            // Prepared without a schema, it names all of them; and a schema can't be unselected.
+            meaning = Arc::new(meaning.in_schema(now.schema()));
+        }
+        if !now.reads_like(&meaning) {
+            self.set(&meaning).await.map_err(unsettled)?;
+        }
+        let prepared = self.prepare(&statement.text).await;
+        if !Arc::ptr_eq(&now, &self.has) {
+            self.set(&now).await.map_err(unsettled)?;
+        }
+        let id = prepared?.server_statement_id;
+        self.statements.insert(key, id, key != statement.key, limit);
+        Ok(id)
+    }
+
+    async fn prepare(&mut self, text: &[u8]) -> Result<Prepared, NotReady> {
         let mut bytes = BytesMut::new();
         frame_payload(&mut bytes, &mut 0, &build::stmt_prepare(text));
         self.send(&bytes).await?;
-        let expect = Expect::Prepare { client_statement_id: client_id };
+        let expect = Expect::Prepare { client_statement_id: 1 };
         let mut relay = ResponseRelay::new(
             expect,
             Capabilities::DEPRECATE_EOF,
@@ -174,14 +352,44 @@ impl Backend {
                 Advance::Complete => break,
             }
         }
-        if let Ok(prepared) = &result {
-            self.ids.insert(client_id, prepared.server_statement_id);
-        }
         result
     }
 
-    /// Sends bytes without waiting for an answer.
+    /// Sends a command, and in the same write whatever was put off until the next one; when this returns, the
+    /// command's own answer is what comes next.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), NotReady> {
+        for id in self.statements.take_closing() {
+            self.send_first(&build::stmt_close(id), 0);
+        }
+        let io = &mut self.connection.io;
+        if self.first.is_empty() {
+            return super::relay::write_out(io, bytes).await.map_err(|_| NotReady::Lost);
+        }
+        let mut first = std::mem::take(&mut self.first);
+        let answers = std::mem::take(&mut self.first_answers);
+        if bytes.len() <= MAX_COPIED {
+            first.extend_from_slice(bytes);
+            super::relay::write_out(io, &first).await.map_err(|_| NotReady::Lost)?;
+        } else {
+            io.write_all(&first).await.map_err(|_| NotReady::Lost)?;
+            super::relay::write_out(io, bytes).await.map_err(|_| NotReady::Lost)?;
+        }
+        for _ in 0..answers {
+            if let Answer::Error(error) = self.own_answer().await? {
+                // It was accepted before, so nobody expected this; the command behind it has run all the same.
+                tracing::warn!(code = error.code, "a server refused what it had accepted before");
+                return Err(NotReady::Lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a command about the statement before it, with nothing in between.
+    pub(crate) async fn send_alone(&mut self, bytes: &[u8]) -> Result<(), NotReady> {
+        if self.last_user == LastUser::Another || !self.first.is_empty() {
+            // What another session's statement left is not for this one.
+            self.query(b"DO 0").await?;
+        }
         super::relay::write_out(&mut self.connection.io, bytes).await.map_err(|_| NotReady::Lost)
     }
 
@@ -206,6 +414,15 @@ impl Backend {
     }
 }
 
+/// A connection whose state could not be set for our own purposes is of no more use; but a schema that is gone
+/// is the client's to hear of.
+fn unsettled(error: NotReady) -> NotReady {
+    match error {
+        NotReady::NoSchema(error) => NotReady::NoSchema(error),
+        NotReady::Refused(_) | NotReady::Unfit | NotReady::Lost | NotReady::Dial(_) => NotReady::Lost,
+    }
+}
+
 /// What a connection is brought in step for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UseAs {
@@ -213,56 +430,6 @@ pub(crate) enum UseAs {
     Writer,
     /// Reads only.
     Reader,
-}
-
-/// The connections of one session, at most one per instance.
-#[derive(Debug, Default)]
-pub(crate) struct Backends {
-    list: Vec<Backend>,
-}
-
-impl Backends {
-    /// The connection to this instance.
-    pub(crate) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Backend> {
-        self.list.iter_mut().find(|backend| backend.connection.instance == instance)
-    }
-
-    /// Whether there is a connection to this instance, as far as is known.
-    pub(crate) fn has(&self, instance: InstanceId) -> bool {
-        self.list.iter().any(|backend| backend.connection.instance == instance)
-    }
-
-    /// The connection to this instance if it is alive; a dead one is dropped.
-    pub(crate) fn living(&mut self, instance: InstanceId) -> Option<&mut Backend> {
-        let at = self.list.iter().position(|backend| backend.connection.instance == instance)?;
-        let alive = matches!(self.list.get_mut(at)?.connection.io.idle(), Idle::Quiet);
-        if !alive {
-            self.list.swap_remove(at);
-            return None;
-        }
-        self.list.get_mut(at)
-    }
-
-    /// Adds a connection; an older one to the same instance is dropped.
-    pub(crate) fn insert(&mut self, backend: Backend) {
-        self.drop_connection(backend.connection.instance);
-        self.list.push(backend);
-    }
-
-    /// Drops the connection to this instance: the server rolls back what is open.
-    pub(crate) fn drop_connection(&mut self, instance: InstanceId) {
-        self.list.retain(|backend| backend.connection.instance != instance);
-    }
-
-    /// Every connection.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Backend> {
-        self.list.iter_mut()
-    }
-
-    /// Ends every connection that `leaves` picks.
-    pub(crate) fn end(&mut self, leaves: impl Fn(InstanceId) -> bool) {
-        self.list.retain(|backend| !leaves(backend.connection.instance));
-    }
 }
 
 /// A dial running beside the session, for a warm-up.

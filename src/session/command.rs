@@ -86,6 +86,7 @@ impl Session {
     pub(super) async fn next_command(&mut self) -> Result<ClientCommand, End> {
         loop {
             self.obey_while_idle().await?;
+            self.park();
             match scan(self.client.buffer()) {
                 Scan::Whole { bytes, frames } => {
                     let frames_bytes = self.client.take(bytes);
@@ -270,11 +271,19 @@ impl Session {
     async fn set_option(&mut self, command: &ClientCommand, option: SetOption) -> Result<(), End> {
         // Asked where the last statement ran, whose diagnostics it leaves in place: PHP's mysqli sends it around each
         // of its multi-queries.
-        self.plain(command, Expect::Plain, Intent::LastStatement).await?;
+        let statement = Statement::of(Intent::LastStatement);
+        let job = Job::text(command.frames(), Expect::Plain, &statement);
+        let told = self.run_job_told(&job).await?;
+        if told.is_none_or(|told| told.error.is_some()) {
+            return Ok(());
+        }
         match option {
             SetOption::MultiStatementsOn => self.state.set_multi_statements(true),
             SetOption::MultiStatementsOff => self.state.set_multi_statements(false),
             SetOption::Unknown(_) => {}
+        }
+        if let Some(backend) = self.last.and_then(|last| self.backends.get_mut(last)) {
+            backend.has = std::sync::Arc::clone(self.state.settings());
         }
         Ok(())
     }
@@ -283,7 +292,7 @@ impl Session {
     /// sets its ROW_COUNT(); without one the session is alive all the same.
     async fn ping(&mut self) -> Result<(), End> {
         if let Some(last) = self.last
-            && let Some(backend) = self.backends.living(last)
+            && let Some(backend) = self.own(last)
             && backend.status().await.is_err()
         {
             // Its answer, coming late, would be taken for that of a later statement.

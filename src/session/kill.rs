@@ -1,8 +1,8 @@
 //! KILL by the id the client knows, COM_RESET_CONNECTION and COM_CHANGE_USER.
 //!
 //! A KILL is sent as the killing client's own account to the server that runs the other session's statement,
-//! so the server decides whether it is allowed. Sessions own their connections, so a late KILL can only hit
-//! the session it was meant for.
+//! so the server decides whether it is allowed. While it is under way the other session keeps its connection, so
+//! a late KILL can only hit the session it was meant for.
 //!
 //! Never here: privileges of our own.
 
@@ -10,17 +10,23 @@ use sluice_protocol::response::Answer;
 use sluice_protocol::{ErrPacket, StatusFlags};
 use sluice_routing::intent::{KillKind, KillTarget};
 use sluice_routing::session_facts::SessionFacts;
+use sluice_routing::topology::InstanceId;
 use tokio::time::{Duration, Instant};
 
-use super::backends::{Backend, NotReady};
+use super::backends::{Backend, Hidden, NotReady};
 use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
 use crate::backend::Target;
-use crate::feed::registry::{CONNECTION_ID_BASE, Order};
+use crate::feed::registry::{CONNECTION_ID_BASE, Entry, Order};
 
 /// Longest wait for the connection that carries a KILL.
 const KILL_DIAL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Has a row for accounts that may end other accounts' connections.
+const MAY_KILL: &[u8] = b"SELECT 1 FROM information_schema.user_privileges \
+    WHERE grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''') \
+    AND privilege_type IN ('SUPER', 'CONNECTION_ADMIN') LIMIT 1";
 
 impl Session {
     /// `KILL ...`
@@ -37,6 +43,8 @@ impl Session {
             }
         };
         let known = u32::try_from(id).ok().and_then(|id| self.context.feed.registry().get(id));
+        // From here on the other session keeps the connection that it has.
+        let _under_way = known.as_ref().map(Entry::begin_kill);
         let (instance, thread, session) = match known {
             Some(entry) => match entry.backend() {
                 Some((instance, thread)) => (instance, u64::from(thread), Some(entry)),
@@ -55,7 +63,7 @@ impl Session {
             KillKind::Query => format!("KILL QUERY {thread}"),
             KillKind::Connection => format!("KILL CONNECTION {thread}"),
         };
-        match self.ask_to_kill(instance, text.as_bytes()).await {
+        match self.ask(instance, text.as_bytes()).await {
             Ok(Answer::Error(error)) => self.fail(&Failure::Server(error)).await,
             Ok(Answer::Ok(_) | Answer::Rows { .. }) => {
                 if let (KillKind::Connection, Some(entry)) = (kind, session) {
@@ -67,25 +75,34 @@ impl Session {
                 self.answer_ok().await
             }
             Err(NotReady::Refused(error)) => self.fail(&Failure::Server(error)).await,
-            Err(NotReady::Dial(_) | NotReady::Lost) => {
+            Err(NotReady::Dial(_) | NotReady::Lost | NotReady::NoSchema(_) | NotReady::Unfit) => {
                 self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await
             }
         }
     }
 
-    /// A session that has no server thread runs nothing; ending it needs no server, only the same account.
-    async fn kill_without_server(
-        &mut self,
-        kind: KillKind,
-        entry: &crate::feed::registry::Entry,
-    ) -> Result<(), End> {
-        if entry.user() != self.registration.entry().user() {
+    /// A session that has no server thread runs nothing; ending it needs no server, only the same account or
+    /// the privilege that a server would ask for.
+    async fn kill_without_server(&mut self, kind: KillKind, entry: &Entry) -> Result<(), End> {
+        let own = entry.user() == self.registration.entry().user();
+        if !own && !self.may_kill_others().await {
             return self.fail(&Failure::Client(ClientFault::NoSuchThread(u64::from(entry.id)))).await;
         }
         if kind == KillKind::Connection {
             entry.order(Order::Close);
+            if entry.id == self.registration.entry().id {
+                return Err(End::Ordered);
+            }
         }
         self.answer_ok().await
+    }
+
+    async fn may_kill_others(&mut self) -> bool {
+        let Some(primary) = self.context.feed.topology().primary else { return false };
+        match self.ask(primary, MAY_KILL).await {
+            Ok(Answer::Rows { rows, .. }) => !rows.is_empty(),
+            Ok(Answer::Ok(_) | Answer::Error(_)) | Err(_) => false,
+        }
     }
 
     /// COM_PROCESS_KILL
@@ -93,12 +110,8 @@ impl Session {
         self.kill(KillKind::Connection, KillTarget::Literal(u64::from(id))).await
     }
 
-    /// Sends a KILL on a connection of its own: the session's may be inside a transaction.
-    async fn ask_to_kill(
-        &mut self,
-        instance: sluice_routing::topology::InstanceId,
-        text: &[u8],
-    ) -> Result<Answer, NotReady> {
+    /// Runs a statement of ours on a connection of its own: the session's may be inside a transaction.
+    async fn ask(&mut self, instance: InstanceId, text: &[u8]) -> Result<Answer, NotReady> {
         let target = self
             .context
             .feed
@@ -108,35 +121,26 @@ impl Session {
             .ok_or(crate::backend::DialError::UnknownInstance)?;
         let deadline = Instant::now() + KILL_DIAL_DEADLINE;
         let connection = self.context.login.connect(target, &self.login, deadline).await?;
-        let mut backend = Backend::new(connection);
+        let mut backend = Backend::new(connection, Default::default());
         backend.query(text).await
     }
 
-    /// COM_RESET_CONNECTION: every connection is reset; one that can't be is dropped, which frees the same.
+    /// COM_RESET_CONNECTION: what the session holds is reset on the server, or dropped, which frees the same;
+    /// the rest of its state is a value.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
-        let before = self.state.version();
-        let mut broken = Vec::new();
-        let mut charset = None;
-        for backend in self.backends.iter_mut() {
-            match backend.reset().await {
-                Ok(after) => charset = Some(after),
-                Err(_) => broken.push(backend.connection.instance),
+        let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
+        for instance in instances {
+            let Some(backend) = self.own(instance) else { continue };
+            let held = backend.hidden == Hidden::Possible || self.home == Some(instance);
+            if held
+                && let Some(backend) = self.backends.get_mut(instance)
+                && backend.reset().await.is_err()
+            {
+                self.backends.drop_connection(instance);
             }
         }
-        self.backends.end(|instance| broken.contains(&instance));
+        self.collation_unknown = false;
         self.state.reset();
-        // The charset is now the server's, not the login's (bug 85185); connections opened later have to be
-        // told.
-        for (name, value) in charset.into_iter().flatten() {
-            // A state that was just reset is not full.
-            let _ = self.state.set_variable(name, &value);
-        }
-        let version = self.state.version();
-        for backend in self.backends.iter_mut() {
-            // A reset keeps the schema, and that is all there is: one that had not been told of a change of
-            // the schema has another.
-            backend.in_step = if backend.in_step == before { version } else { 0 };
-        }
         self.forget_session();
         self.answer_ok().await
     }
@@ -148,12 +152,15 @@ impl Session {
         self.status = StatusFlags::AUTOCOMMIT;
         self.home = None;
         self.owed = None;
+        self.remembered = false;
+        self.collation_unknown = false;
         self.publish_facts();
     }
 
     /// COM_CHANGE_USER
     pub(super) async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
         self.backends.end(|_| true);
+        self.abandon_parked();
         let entry = std::sync::Arc::clone(self.registration.entry());
         let changed =
             super::login::change_user(&mut self.client, payload, &self.login, &entry, &self.context.login);

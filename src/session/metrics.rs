@@ -9,6 +9,7 @@ use sluice_routing::prediction::Misprediction;
 use super::End;
 use super::failure::Failure;
 use super::reads::ReadCounters;
+use super::sharing::Borrowed;
 
 /// Handles of all counters of the room.
 #[derive(Clone)]
@@ -26,6 +27,13 @@ pub struct Metrics {
     answers_cut: Counter,
     mispredictions: [Counter; Misprediction::ALL.len()],
     pub(super) reads: ReadCounters,
+    borrowed_own: Counter,
+    borrowed_same: Counter,
+    borrowed_other: Counter,
+    borrowed_reset: Counter,
+    borrowed_handed_over: Counter,
+    borrowed_dialled: Counter,
+    waited_for_place: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -59,6 +67,12 @@ impl Metrics {
             "sluice_classifier_mispredict_total",
             "Statements of which the server's answer told something else than was predicted, by kind."
         );
+        describe_counter!("sluice_backend_borrows_total", "Connections taken for a statement, by how.");
+        describe_counter!(
+            "sluice_backend_waits_total",
+            "Times a statement had to wait because all connections to its instance were in use."
+        );
+        let borrowed = |how: &'static str| counter!("sluice_backend_borrows_total", "how" => how);
         let sent = |code: &'static str| counter!("sluice_errors_sent_total", "code" => code);
         Self {
             sessions: gauge!("sluice_sessions"),
@@ -77,6 +91,13 @@ impl Metrics {
                 counter!("sluice_classifier_mispredict_total", "kind" => kind)
             }),
             reads: ReadCounters::new(),
+            borrowed_own: borrowed("own"),
+            borrowed_same: borrowed("same_state"),
+            borrowed_other: borrowed("other_state"),
+            borrowed_reset: borrowed("reset"),
+            borrowed_handed_over: borrowed("handed_over"),
+            borrowed_dialled: borrowed("dialled"),
+            waited_for_place: counter!("sluice_backend_waits_total"),
         }
     }
 
@@ -116,6 +137,22 @@ impl Metrics {
 
     pub(super) fn sent_to_replica(&self) {
         self.to_replica.increment(1);
+    }
+
+    pub(super) fn borrowed(&self, how: Borrowed) {
+        let counter = match how {
+            Borrowed::Own => &self.borrowed_own,
+            Borrowed::SameState => &self.borrowed_same,
+            Borrowed::OtherState => &self.borrowed_other,
+            Borrowed::Reset => &self.borrowed_reset,
+            Borrowed::HandedOver => &self.borrowed_handed_over,
+            Borrowed::Dialled => &self.borrowed_dialled,
+        };
+        counter.increment(1);
+    }
+
+    pub(super) fn waited_for_place(&self) {
+        self.waited_for_place.increment(1);
     }
 
     pub(super) fn failed(&self, failure: &Failure) {

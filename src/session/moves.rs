@@ -11,6 +11,7 @@ use super::backends::{Backend, NotReady, UseAs};
 use super::failure::{Cause, Failure};
 use super::{End, Session, Warming};
 use crate::backend::Target;
+use crate::config::Pooling;
 use crate::feed::registry::Order;
 
 /// Longest wait for a connection opened ahead of a switchover. A target that is slower than this makes the
@@ -71,7 +72,9 @@ impl Session {
     }
 
     fn begin_warming(&mut self, generation: u64, target: InstanceId, topology: &Topology) {
-        if self.backends.living(target).is_some() {
+        let on_primary = topology.primary.is_some_and(|primary| self.has_own(primary));
+        if self.has_own(target) || !(on_primary || self.context.pooling == Pooling::Session) {
+            // Who shares its connection to the primary with others will share theirs to the target.
             self.registration.set_warmed(generation);
             return;
         }
@@ -96,7 +99,7 @@ impl Session {
         if let Some(connection) = connection
             && !self.backends.has(warming.target)
         {
-            let mut backend = Backend::new(connection);
+            let mut backend = Backend::new(connection, Default::default());
             if self.bring_along(&mut backend).await.is_ok() {
                 self.backends.insert(backend);
             }
@@ -106,11 +109,12 @@ impl Session {
 
     /// Gives a connection opened ahead all that the session would have to send after the switchover, when
     /// everybody else sends it, too.
-    async fn bring_along(&self, backend: &mut Backend) -> Result<(), NotReady> {
-        backend.restore(&self.state, UseAs::Writer).await?;
+    async fn bring_along(&mut self, backend: &mut Backend) -> Result<(), NotReady> {
+        backend.restore(&mut self.state, UseAs::Writer).await?;
+        let limit = self.context.statements_per_connection();
         if self.statements.len() <= MAX_PREPARED_AHEAD {
-            for (client_id, prepared) in self.statements.iter() {
-                match backend.prepare(client_id, &prepared.text).await {
+            for (_, prepared) in self.statements.iter() {
+                match backend.prepared(prepared, prepared.key, limit).await {
                     // Refused (its table is gone): the client hears of it when it executes the statement.
                     Ok(_) | Err(NotReady::Refused(_)) => {}
                     Err(lost) => return Err(lost),

@@ -17,11 +17,11 @@ use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Instant, sleep};
 
-use super::backends::{Backend, NotReady, UseAs};
+use super::backends::{NotReady, UseAs};
 use super::failure::{Cause, Failure};
 use super::freshness::{Lens, Patience};
 use super::{End, Session};
-use crate::backend::{DialError, Target};
+use crate::backend::DialError;
 use crate::feed::gate::HoldEnd;
 use crate::feed::registry::{Activity, Entry, RouteNote};
 
@@ -34,8 +34,12 @@ const REPLICA_DIAL_DEADLINE: Duration = Duration::from_millis(1500);
 /// How long a replica that could not be used is left alone by this session; by then the controller has seen
 /// for itself.
 const SHUN: Duration = Duration::from_secs(5);
-/// A server's answer to COM_INIT_DB of a schema that is not there.
-const UNKNOWN_DATABASE: u16 = 1049;
+/// A server's answer to a login beyond `max_connections`.
+const TOO_MANY_CONNECTIONS: u16 = 1040;
+/// The same for `max_user_connections`.
+const TOO_MANY_OF_USER: u16 = 1203;
+/// The same for a limit of the account, such as MAX_USER_CONNECTIONS.
+const LIMIT_OF_USER: u16 = 1226;
 /// Bytes a client may send ahead while its statement is held; beyond that they are left to TCP.
 const MAX_READ_AHEAD: usize = 64 * 1024;
 
@@ -194,10 +198,13 @@ impl Session {
         match self.ready(primary, topology, UseAs::Writer, dial_deadline).await {
             Ok(()) => {}
             // The current schema is gone: a USE of another one is what the client will send next.
-            Err(NotReady::Refused(error))
-                if error.code == UNKNOWN_DATABASE && statement.intent == Intent::SessionState => {}
-            Err(NotReady::Refused(error)) => return Err(Failure::Server(error).into()),
-            Err(NotReady::Dial(DialError::Server(error))) if is_answer(&error) => {
+            Err(NotReady::NoSchema(_)) if statement.intent == Intent::SessionState => {
+                self.without_schema(primary, topology, dial_deadline).await?;
+            }
+            Err(NotReady::Refused(error) | NotReady::NoSchema(error)) => {
+                return Err(Failure::Server(error).into());
+            }
+            Err(NotReady::Dial(DialError::Server(error))) if self.is_answer(primary, &error, deadline) => {
                 return Err(Failure::Server(*error).into());
             }
             Err(error) => {
@@ -261,25 +268,6 @@ impl Session {
         }
     }
 
-    /// A living connection to `instance`, in step with the session's state.
-    async fn ready(
-        &mut self,
-        instance: InstanceId,
-        topology: &Topology,
-        use_as: UseAs,
-        deadline: Instant,
-    ) -> Result<(), NotReady> {
-        if self.backends.living(instance).is_none() {
-            let target = topology.instance(instance).map(Target::of).ok_or(DialError::UnknownInstance)?;
-            let connection = self.context.login.connect(target, &self.login, deadline).await?;
-            self.backends.insert(Backend::new(connection));
-        }
-        match self.backends.get_mut(instance) {
-            Some(backend) => backend.restore(&self.state, use_as).await,
-            None => Err(NotReady::Lost),
-        }
-    }
-
     /// The connection that held this session's transaction or pins is gone. Forgets them and says what the
     /// client has to hear, if it lost anything.
     pub(super) fn lost_home(&mut self, instance: InstanceId, cause: Cause) -> Option<Failure> {
@@ -302,6 +290,20 @@ impl Session {
             (true | false, cause) => cause,
         };
         Some(if only_transaction { Failure::RolledBack(cause) } else { Failure::NotExecuted(cause) })
+    }
+
+    /// Whether a server's refusal of a login is the client's to hear. Stopping (1053), offline mode (3032) and
+    /// a blocked host (1129) are states of the server that pass. So is its limit of connections, as long as
+    /// others of ours are there to be waited for.
+    fn is_answer(&self, instance: InstanceId, error: &ErrPacket<'_>, deadline: Instant) -> bool {
+        let in_use = self.context.pools().places().used(instance);
+        match error.code {
+            1053 | 1129 | 3032 => false,
+            TOO_MANY_CONNECTIONS | TOO_MANY_OF_USER | LIMIT_OF_USER => {
+                in_use == 0 || Instant::now() + RETRY_PAUSE >= deadline
+            }
+            _ => true,
+        }
     }
 
     fn route(&mut self, statement: &Statement, topology: &Topology) -> Route {
@@ -340,12 +342,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.set_activity(Activity::Running);
     }
-}
-
-/// Whether a server's refusal of a login is the client's to hear. Stopping (1053), offline mode (3032) and a
-/// blocked host (1129) are states of the server that pass.
-fn is_answer(error: &ErrPacket<'_>) -> bool {
-    !matches!(error.code, 1053 | 1129 | 3032)
 }
 
 /// Waits until the client has closed its connection. What it sends meanwhile stays in its buffer.

@@ -7,19 +7,32 @@
 //! Never here: I/O, packets.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use sluice_protocol::command::BoundTypes;
 use sluice_routing::intent::Statement;
 
+use super::state::Settings;
+
 /// Most prepared statements of one session; the next one gets MySQL's own error 1461. The server's default
 /// for all sessions together is 16382.
 pub(crate) const MAX_STATEMENTS: usize = 16_382;
+/// Most bytes that the texts of one session's prepared statements may have together; over it the same error.
+/// Ten thousand statements of an object mapper have a tenth of it.
+const MAX_TEXT: usize = 64 << 20;
+/// Bound types that take more bytes than this are not remembered per connection but sent each time.
+const MAX_TYPES: usize = 4096;
 
 /// One prepared statement of the client.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// Its text.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Arc<[u8]>,
+    /// The session's state when it was prepared: names and literals read as they did then.
+    pub(crate) meaning: Arc<Settings>,
+    /// What it is found by on a connection.
+    pub(crate) key: StatementKey,
     /// What it is, classified once.
     pub(crate) statement: Statement,
     /// How many parameters it has.
@@ -28,6 +41,40 @@ pub(crate) struct Prepared {
     pub(crate) types: Option<BoundTypes>,
     /// The connection with the open cursor or the pending long data of this statement, if any.
     pub(crate) attached: Attached,
+}
+
+/// A text with all that decides its meaning, as a keyed hash: 128 bits of a secret of this process, so that
+/// nobody can aim at a collision and connections need not keep texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StatementKey(u128);
+
+static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+
+impl StatementKey {
+    /// The key of `text` in a session with these settings.
+    pub(crate) fn new(text: &[u8], meaning: &Settings) -> Self {
+        Self::hashed(|hasher| {
+            hasher.write(text);
+            meaning.hash_reading(hasher);
+        })
+    }
+
+    /// The same for one client's statement alone: with a cursor or long data it can't be shared.
+    pub(crate) fn alone(self, client_id: u32) -> Self {
+        Self::hashed(|hasher| {
+            hasher.write_u128(self.0);
+            hasher.write_u32(client_id);
+        })
+    }
+
+    fn hashed(write: impl Fn(&mut std::hash::DefaultHasher)) -> Self {
+        let [high, low] = SECRETS.each_ref().map(|secret| {
+            let mut hasher = secret.build_hasher();
+            write(&mut hasher);
+            u128::from(hasher.finish())
+        });
+        Self(high << 64 | low)
+    }
 }
 
 /// What of a statement lives on one connection only.
@@ -46,16 +93,17 @@ pub(crate) enum Attached {
 pub(crate) struct Statements {
     by_id: HashMap<u32, Prepared>,
     last_id: u32,
+    text_bytes: usize,
 }
 
-/// There are [`MAX_STATEMENTS`] already.
+/// There are [`MAX_STATEMENTS`] already, or [`MAX_TEXT`] bytes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
 impl Statements {
-    /// The id that the next statement will have.
-    pub(crate) fn next_id(&self) -> Result<u32, TooMany> {
-        if self.by_id.len() >= MAX_STATEMENTS {
+    /// The id that the next statement will have; its text has this many bytes.
+    pub(crate) fn next_id(&self, text: usize) -> Result<u32, TooMany> {
+        if self.by_id.len() >= MAX_STATEMENTS || self.text_bytes.saturating_add(text) > MAX_TEXT {
             return Err(TooMany);
         }
         let mut id = self.last_id.wrapping_add(1);
@@ -69,6 +117,7 @@ impl Statements {
     /// Remembers a statement that a server has accepted.
     pub(crate) fn insert(&mut self, id: u32, statement: Prepared) {
         self.last_id = id;
+        self.text_bytes += statement.text.len();
         self.by_id.insert(id, statement);
     }
 
@@ -84,7 +133,9 @@ impl Statements {
 
     /// Forgets a statement; `None` when there was none.
     pub(crate) fn remove(&mut self, id: u32) -> Option<Prepared> {
-        self.by_id.remove(&id)
+        let removed = self.by_id.remove(&id)?;
+        self.text_bytes -= removed.text.len();
+        Some(removed)
     }
 
     /// How many there are.
@@ -100,6 +151,7 @@ impl Statements {
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.by_id.clear();
+        self.text_bytes = 0;
     }
 
     /// Whether any statement has this attached to its connection.
@@ -115,50 +167,111 @@ impl Statements {
     }
 }
 
-/// Where the statements of a session are prepared on one backend connection.
+/// What is prepared on one backend connection, by any of its users. Bounded: the least recently used goes.
 #[derive(Debug, Default)]
-pub(crate) struct ServerIds {
-    by_client_id: HashMap<u32, ServerId>,
+pub(crate) struct ServerStatements {
+    by_key: HashMap<StatementKey, OnServer>,
+    clock: u64,
+    closing: Vec<u32>,
 }
 
-/// A statement on one backend connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ServerId {
-    /// The server's id.
-    pub(crate) id: u32,
-    /// Whether this connection has seen the parameter types.
-    pub(crate) types: TypesSeen,
+#[derive(Debug)]
+struct OnServer {
+    id: u32,
+    /// The parameter types that this connection was told last.
+    types: Option<BoundTypes>,
+    used: u64,
+    /// A cursor or long data is on it: it stays.
+    kept: bool,
 }
 
-/// Whether a connection knows the parameter types of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TypesSeen {
-    /// Not yet: they have to be sent.
-    No,
-    /// An earlier execution has told them.
-    Yes,
-}
-
-impl ServerIds {
-    /// Where this statement is.
-    pub(crate) fn get(&self, client_id: u32) -> Option<ServerId> {
-        self.by_client_id.get(&client_id).copied()
+impl ServerStatements {
+    /// The server's id of a statement.
+    pub(crate) fn get(&mut self, key: StatementKey) -> Option<u32> {
+        self.clock += 1;
+        let known = self.by_key.get_mut(&key)?;
+        known.used = self.clock;
+        Some(known.id)
     }
 
-    /// A statement was prepared.
-    pub(crate) fn insert(&mut self, client_id: u32, id: u32) {
-        self.by_client_id.insert(client_id, ServerId { id, types: TypesSeen::No });
-    }
-
-    /// The parameter types of a statement were sent.
-    pub(crate) fn saw_types(&mut self, client_id: u32) {
-        if let Some(server_id) = self.by_client_id.get_mut(&client_id) {
-            server_id.types = TypesSeen::Yes;
+    /// A statement was prepared; beyond `limit` another one is closed.
+    pub(crate) fn insert(&mut self, key: StatementKey, id: u32, kept: bool, limit: usize) {
+        self.clock += 1;
+        let known = OnServer { id, types: None, used: self.clock, kept };
+        if let Some(before) = self.by_key.insert(key, known) {
+            self.closing.push(before.id);
+        }
+        while self.by_key.len() > limit {
+            let others = self.by_key.iter().filter(|(other, known)| **other != key && !known.kept);
+            let Some(oldest) = others.min_by_key(|(_, known)| known.used).map(|(key, _)| *key) else { break };
+            self.close(oldest);
         }
     }
 
-    /// Forgets a statement; returns where it was.
-    pub(crate) fn remove(&mut self, client_id: u32) -> Option<ServerId> {
-        self.by_client_id.remove(&client_id)
+    /// Forgets a statement; the server is told with the next command.
+    pub(crate) fn close(&mut self, key: StatementKey) {
+        if let Some(known) = self.by_key.remove(&key) {
+            self.closing.push(known.id);
+        }
+    }
+
+    /// Whether this connection has been told just these parameter types last.
+    pub(crate) fn knows_types(&self, key: StatementKey, types: Option<&BoundTypes>) -> bool {
+        self.by_key.get(&key).is_some_and(|known| known.types.is_some() && known.types.as_ref() == types)
+    }
+
+    /// These parameter types were sent.
+    pub(crate) fn told_types(&mut self, key: StatementKey, types: Option<&BoundTypes>) {
+        if let Some(known) = self.by_key.get_mut(&key)
+            && known.types.as_ref() != types
+        {
+            known.types = types.filter(|types| types.footprint() <= MAX_TYPES).cloned();
+        }
+    }
+
+    /// The server's ids to be closed, once.
+    pub(crate) fn take_closing(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.closing)
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.by_key.len()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+mod tests {
+    use super::super::state::SessionState;
+    use super::*;
+
+    fn key(text: &str) -> StatementKey {
+        StatementKey::new(text.as_bytes(), SessionState::default().settings())
+    }
+
+    #[test]
+    fn the_least_recently_used_statement_goes_and_one_with_a_cursor_stays() {
+        let mut statements = ServerStatements::default();
+        statements.insert(key("cursor").alone(1), 1, true, 2);
+        statements.insert(key("a"), 2, false, 2);
+        statements.insert(key("b"), 3, false, 2);
+        assert_eq!((statements.len(), statements.take_closing()), (2, vec![2]));
+        assert_eq!(statements.get(key("cursor").alone(1)), Some(1));
+        assert_eq!(statements.get(key("cursor")), None);
+        statements.insert(key("b"), 4, false, 2);
+        assert_eq!(statements.take_closing(), [3], "prepared again under another id");
+    }
+
+    #[test]
+    fn a_text_means_something_else_in_another_schema_or_mode() {
+        let mut other = SessionState::after_login(Some(b"app".to_vec()));
+        let in_app = StatementKey::new(b"SELECT 1", other.settings());
+        assert_ne!(key("SELECT 1"), in_app);
+        other.set_variable("time_zone", b"+00:00").unwrap();
+        assert_eq!(StatementKey::new(b"SELECT 1", other.settings()), in_app);
+        other.set_variable("sql_mode", b"ANSI_QUOTES").unwrap();
+        assert_ne!(StatementKey::new(b"SELECT 1", other.settings()), in_app);
     }
 }

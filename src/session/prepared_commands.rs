@@ -15,14 +15,15 @@ use sluice_routing::topology::InstanceId;
 use super::backends::NotReady;
 use super::command::ClientCommand;
 use super::failure::{ClientFault, Failure};
-use super::prepared::{Attached, Prepared, TypesSeen};
+use super::prepared::{Attached, Prepared, StatementKey};
+use super::relay::Told;
 use super::statement::{Body, Job};
 use super::{End, Session};
 
 impl Session {
     /// COM_STMT_PREPARE
     pub(super) async fn prepare(&mut self, command: &ClientCommand, text: &[u8]) -> Result<(), End> {
-        let Ok(client_id) = self.statements.next_id() else {
+        let Ok(client_id) = self.statements.next_id(text.len()) else {
             return self.fail(&Failure::Client(ClientFault::TooManyStatements)).await;
         };
         let statement = classify(text, self.facts.mode());
@@ -33,16 +34,21 @@ impl Session {
         let job = Job::text(command.frames(), expect, &preparing);
         let Some(told) = self.run_job_told(&job).await? else { return Ok(()) };
         if let Some(prepared) = told.prepared {
+            let meaning = std::sync::Arc::clone(self.state.settings());
+            let key = StatementKey::new(text, &meaning);
+            let limit = self.context.statements_per_connection();
             if let Some(instance) = self.last
                 && let Some(backend) = self.backends.get_mut(instance)
             {
-                backend.ids.insert(client_id, prepared.server_statement_id);
+                backend.statements.insert(key, prepared.server_statement_id, false, limit);
             }
             let parameters = prepared.parameters;
-            let text = text.to_vec();
+            let text = text.into();
             let attached = Attached::Nothing;
-            self.statements
-                .insert(client_id, Prepared { text, statement, parameters, types: None, attached });
+            self.statements.insert(
+                client_id,
+                Prepared { text, meaning, key, statement, parameters, types: None, attached },
+            );
         }
         Ok(())
     }
@@ -75,8 +81,12 @@ impl Session {
             statement.intent = Intent::NeedsPrimary(PrimaryNeed::Attached);
         }
         let wants_cursor = view.wants_cursor();
+        // Only what answers with rows can have a cursor.
+        let may_have_cursor = wants_cursor && !matches!(statement.intent, Intent::Write(_));
+        let alone = may_have_cursor || prepared.attached != Attached::Nothing;
+        let key = if alone { prepared.key.alone(client_id) } else { prepared.key };
         let job = Job {
-            body: Body::Execute { client_id, payload },
+            body: Body::Execute { client_id, key, payload },
             expect: Expect::Execute,
             statement: &statement,
         };
@@ -86,6 +96,9 @@ impl Session {
             .is_some_and(|status| wants_cursor && status.contains(StatusFlags::CURSOR_EXISTS));
         let attached = if cursor { Attached::Cursor } else { Attached::Nothing };
         self.attach(client_id, attached);
+        if alone && !cursor {
+            self.close_alone(key);
+        }
         Ok(())
     }
 
@@ -95,7 +108,7 @@ impl Session {
         if !open {
             return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
         }
-        let statement = Statement::of(Intent::LastStatement);
+        let statement = Statement::of(Intent::NeedsPrimary(PrimaryNeed::Attached));
         let body = Body::OnPrepared { client_id, payload: command.payload() };
         let told = self.run_job_told(&Job { body, expect: Expect::Fetch, statement: &statement }).await?;
         let over = told.is_none_or(|told| {
@@ -140,8 +153,8 @@ impl Session {
         if known.attached != Attached::Nothing
             && let Some(home) = self.home
             && let Some(backend) = self.backends.get_mut(home)
-            && let Some(server_id) = backend.ids.get(client_id)
-            && backend.command(&build::stmt_reset(server_id.id)).await.is_err()
+            && let Some(server_id) = backend.statements.get(known.key.alone(client_id))
+            && backend.command(&build::stmt_reset(server_id)).await.is_err()
         {
             self.backends.drop_connection(home);
             if let Some(failure) = self.lost_home(home, super::failure::Cause::InstanceLost) {
@@ -152,18 +165,11 @@ impl Session {
         self.answer_ok().await
     }
 
-    /// COM_STMT_CLOSE: no answer.
+    /// COM_STMT_CLOSE: no answer. What servers have prepared stays for the next one with the same text, until
+    /// it is the least recently used.
     pub(super) async fn close_statement(&mut self, client_id: u32) -> Result<(), End> {
         self.attach(client_id, Attached::Nothing);
         self.statements.remove(client_id);
-        for backend in self.backends.iter_mut() {
-            if let Some(server_id) = backend.ids.remove(client_id) {
-                let mut frames = BytesMut::new();
-                frame_payload(&mut frames, &mut 0, &build::stmt_close(server_id.id));
-                // A connection that does not take it is found dead at its next use.
-                let _ = backend.send(&frames).await;
-            }
-        }
         Ok(())
     }
 
@@ -172,18 +178,17 @@ impl Session {
         &mut self,
         instance: InstanceId,
         client_id: u32,
+        key: StatementKey,
         payload: &[u8],
     ) -> Result<BytesMut, NotReady> {
         let capabilities = self.client_capabilities();
+        let limit = self.context.statements_per_connection();
         let (Some(backend), Some(prepared)) =
             (self.backends.get_mut(instance), self.statements.get(client_id))
         else {
             return Err(NotReady::Lost);
         };
-        if backend.ids.get(client_id).is_none() {
-            backend.prepare(client_id, &prepared.text).await?;
-        }
-        let server_id = backend.ids.get(client_id).ok_or(NotReady::Lost)?;
+        let server_id = backend.prepared(prepared, key, limit).await?;
         let view =
             ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
         let readable = prepared.attached != Attached::LongData;
@@ -194,14 +199,13 @@ impl Session {
             ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
         let same_form = super::hints::same_form(capabilities, backend.connection.capabilities);
         let mut rebuilt = Vec::with_capacity(payload.len() + 16);
-        if same_form
-            && (server_id.types == TypesSeen::Yes || view.types.is_some() || prepared.parameters == 0)
-        {
+        let knows_types = backend.statements.knows_types(key, prepared.types.as_ref());
+        if same_form && (knows_types || view.types.is_some() || prepared.parameters == 0) {
             rebuilt.extend_from_slice(payload);
-            replace_statement(&mut rebuilt, server_id.id).map_err(|_| NotReady::Lost)?;
+            replace_statement(&mut rebuilt, server_id).map_err(|_| NotReady::Lost)?;
         } else {
             let head = view
-                .rebuild(server_id.id, prepared.types.as_ref(), backend.connection.capabilities)
+                .rebuild(server_id, prepared.types.as_ref(), backend.connection.capabilities)
                 .map_err(|_| NotReady::Lost)?;
             rebuilt.extend_from_slice(&head.head);
             rebuilt.extend_from_slice(payload.get(head.values_at..).unwrap_or_default());
@@ -211,6 +215,14 @@ impl Session {
         Ok(frames)
     }
 
+    /// An execution has been answered: the connection now knows the types that were bound, if it took them.
+    pub(super) fn executed(&mut self, instance: InstanceId, client_id: u32, key: StatementKey, told: &Told) {
+        let types = self.statements.get(client_id).and_then(|prepared| prepared.types.as_ref());
+        if let Some(backend) = self.backends.get_mut(instance) {
+            backend.statements.told_types(key, types.filter(|_| told.error.is_none()));
+        }
+    }
+
     /// The frames of another command on a statement, prepared on this connection first if need be.
     pub(super) async fn on_prepared_frames(
         &mut self,
@@ -218,17 +230,15 @@ impl Session {
         client_id: u32,
         payload: &[u8],
     ) -> Result<BytesMut, NotReady> {
+        let limit = self.context.statements_per_connection();
         let (Some(backend), Some(prepared)) =
             (self.backends.get_mut(instance), self.statements.get(client_id))
         else {
             return Err(NotReady::Lost);
         };
-        if backend.ids.get(client_id).is_none() {
-            backend.prepare(client_id, &prepared.text).await?;
-        }
-        let server_id = backend.ids.get(client_id).ok_or(NotReady::Lost)?;
+        let server_id = backend.prepared(prepared, prepared.key.alone(client_id), limit).await?;
         let mut copy = payload.to_vec();
-        replace_statement(&mut copy, server_id.id).map_err(|_| NotReady::Lost)?;
+        replace_statement(&mut copy, server_id).map_err(|_| NotReady::Lost)?;
         let mut frames = BytesMut::with_capacity(copy.len() + 4);
         frame_payload(&mut frames, &mut 0, &copy);
         Ok(frames)
@@ -237,8 +247,19 @@ impl Session {
     fn attach(&mut self, client_id: u32, attached: Attached) {
         let Some(known) = self.statements.get_mut(client_id) else { return };
         if known.attached != attached {
+            let key = known.key.alone(client_id);
             known.attached = attached;
+            if attached == Attached::Nothing {
+                self.close_alone(key);
+            }
             self.observe_attached();
+        }
+    }
+
+    /// Closes what was prepared for a cursor or long data only.
+    fn close_alone(&mut self, key: StatementKey) {
+        for backend in self.backends.iter_mut() {
+            backend.statements.close(key);
         }
     }
 }

@@ -41,6 +41,12 @@ pub(crate) struct Told {
     pub(crate) last_insert_id: u64,
     /// How many OKs came.
     pub(crate) oks: u32,
+    /// Whether a character set was told without its collation, which the text may have named.
+    pub(crate) may_collate: bool,
+    /// Whether character sets were told of because of SET NAMES.
+    pub(crate) by_names: bool,
+    /// Warnings of the last OK.
+    pub(crate) warnings: u16,
     /// The error that ended the answer.
     pub(crate) error: Option<ErrPacket<'static>>,
     /// The new prepared statement.
@@ -72,6 +78,7 @@ impl Told {
             ResponseEvent::Ok { summary, columns } => {
                 self.oks = self.oks.saturating_add(1);
                 self.status = Some(summary.status);
+                self.warnings = summary.warnings;
                 if columns == 0 && summary.last_insert_id != 0 {
                     self.last_insert_id = summary.last_insert_id;
                 }

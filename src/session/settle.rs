@@ -5,22 +5,34 @@
 
 use sluice_protocol::{Answer, StatusFlags};
 use sluice_routing::effects::Effect;
-use sluice_routing::intent::Statement;
+use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
 use sluice_routing::prediction::{Observed, compare};
 use sluice_routing::session_facts::Outcome;
 use sluice_routing::topology::InstanceId;
 
+use super::backends::{Hidden, LastUser};
 use super::prepared::Attached;
 use super::relay::Told;
+use super::state::Settings;
 use super::{Session, Transaction};
 use crate::backend::tracker_statement;
+
+/// What leaves open, if the statement fails, what it has set.
+const HALF_DONE: [Effect; 5] = [
+    Effect::SeveralStatements,
+    Effect::SetsTracked,
+    Effect::SetsReading,
+    Effect::SetsTrackers,
+    Effect::SetsLastInsertId,
+];
 
 impl Session {
     /// Takes in what the answer to `statement` at `instance` told.
     pub(super) async fn settle(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
         let outcome = if told.error.is_some() { Outcome::Failed } else { Outcome::Done };
         self.count_mispredictions(statement, told);
+        let before = std::sync::Arc::clone(self.state.settings());
         self.take_in_changes(told);
         let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
             // An error carries no status flags, and it may have ended the transaction (1213) or not (1062).
@@ -33,12 +45,11 @@ impl Session {
         }
         self.facts.observe_statement(statement, outcome);
         self.remember_replayable(statement, outcome);
-        if let Some(backend) = self.backends.get_mut(instance) {
-            backend.in_step = self.state.version();
-            if told.last_insert_id != 0 {
-                backend.insert_id = told.last_insert_id;
-            }
-        }
+        let hidden = statement.effects.has(Effect::Unprovable);
+        self.remembered = told.warnings > 0 || told.error.is_some() || hidden;
+        self.take_in_collation(instance, told).await;
+        self.note_on_connection(instance, statement, told, &before);
+        self.take_in_insert_id(instance, statement, told).await;
         if statement.effects.has(Effect::SetsTrackers)
             && let Some(backend) = self.backends.get_mut(instance)
             && !matches!(backend.query(tracker_statement()).await, Ok(Answer::Ok(_)))
@@ -66,6 +77,93 @@ impl Session {
         for kind in compare(statement, &observed) {
             tracing::debug!(kind = kind.as_str(), %statement, "a statement was not what it was taken for");
             self.context.metrics.mispredicted(kind);
+        }
+    }
+
+    /// Keeps with the connection what is set on it now.
+    fn note_on_connection(
+        &mut self,
+        instance: InstanceId,
+        statement: &Statement,
+        told: &Told,
+        before: &std::sync::Arc<Settings>,
+    ) {
+        let Some(backend) = self.backends.get_mut(instance) else { return };
+        backend.last_user = LastUser::ThisSession;
+        if told.last_insert_id != 0 {
+            backend.insert_id = told.last_insert_id;
+        }
+        let effects = &statement.effects;
+        // An error carries no trackers, and what came before it in the text may have been done.
+        let half_done = told.error.is_some() && HALF_DONE.iter().any(|&effect| effects.has(effect));
+        if effects.has(Effect::Unprovable) || half_done {
+            backend.hidden = Hidden::Possible;
+        }
+        // A connection whose schema could not be set to the session's has it only if the server said so.
+        let schema_known = told.changes.schema.is_some() || backend.has.schema() == before.schema();
+        backend.has = match schema_known {
+            true => std::sync::Arc::clone(self.state.settings()),
+            false => std::sync::Arc::new(self.state.settings().in_schema(backend.has.schema())),
+        };
+    }
+
+    /// Servers tell of a new `character_set_connection`, but not of the `collation_connection` that SET NAMES
+    /// sets along with it (seen on 9.7.4): it has to be asked for. That would take away warnings that the
+    /// client may want to see; then it is asked before the connection's next statement.
+    async fn take_in_collation(&mut self, instance: InstanceId, told: &Told) {
+        let variables = &told.changes.system_variables;
+        let tells = |wanted: &[u8]| variables.iter().rposition(|variable| *variable.name == *wanted);
+        let told_charset = tells(b"character_set_connection");
+        if told_charset.is_none() || told_charset < tells(b"collation_connection") {
+            return;
+        }
+        self.state.set_collation(None);
+        if told.by_names && tells(b"character_set_client").is_some() {
+            self.state.set_names();
+        }
+        if !told.may_collate {
+            return;
+        }
+        self.collation_unknown = true;
+        if !self.remembered {
+            self.ask_collation(instance).await;
+        }
+    }
+
+    /// Asks for the collation that a statement has set.
+    pub(super) async fn ask_collation(&mut self, instance: InstanceId) {
+        if !std::mem::take(&mut self.collation_unknown) {
+            return;
+        }
+        let Some(backend) = self.backends.get_mut(instance) else { return };
+        match backend.query(b"SELECT @@collation_connection").await {
+            Ok(Answer::Rows { rows, .. }) => {
+                let row = rows.first().and_then(|row| row.first());
+                self.state.set_collation(row.and_then(Option::as_deref));
+                backend.has = std::sync::Arc::clone(self.state.settings());
+            }
+            // Refused in the sandbox of an expired password, where nothing else can be done either.
+            Ok(Answer::Error(_)) => {}
+            Ok(Answer::Ok(_)) | Err(_) => self.backends.drop_connection(instance),
+        }
+    }
+
+    /// `SELECT LAST_INSERT_ID(n)` is told by nobody.
+    async fn take_in_insert_id(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
+        let writes = matches!(statement.intent, Intent::Write(_));
+        if writes || !statement.effects.has(Effect::SetsLastInsertId) || told.error.is_some() {
+            return;
+        }
+        let Some(backend) = self.backends.get_mut(instance) else { return };
+        let Ok(Answer::Rows { rows, .. }) = backend.query(b"SELECT LAST_INSERT_ID()").await else {
+            self.backends.drop_connection(instance);
+            return;
+        };
+        let value = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+        let id = value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok());
+        if let Some(id) = id {
+            backend.insert_id = id;
+            self.state.force_last_insert_id(id);
         }
     }
 
@@ -98,7 +196,7 @@ impl Session {
         }
         if let Some(schema) = &changes.schema {
             self.facts.observe_schema(schema);
-            self.state.set_schema(schema.to_vec());
+            self.state.set_schema(schema);
         }
         if changes.state_changed {
             self.facts.observe_state_change();

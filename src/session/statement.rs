@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 use super::backends::NotReady;
 use super::failure::{Cause, Failure};
 use super::place::RETRY_PAUSE;
-use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Shown, Told, relay_answer, write_out};
+use super::prepared::StatementKey;
+use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Shown, Told, relay_answer};
 use super::{End, Session};
 use crate::feed::registry::Order;
 
@@ -47,6 +48,8 @@ pub(super) enum Body<'a> {
     Execute {
         /// The id the client knows.
         client_id: u32,
+        /// What it is found by on a connection.
+        key: StatementKey,
         /// The client's payload.
         payload: &'a [u8],
     },
@@ -182,6 +185,9 @@ impl Session {
 
     /// Sends the job to the connection at `instance` and relays the answer.
     async fn exchange(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<(Told, Shown), Next> {
+        if job.statement.intent != Intent::LastStatement {
+            self.ask_collation(instance).await;
+        }
         let frames = self.frames_for(instance, job).await?;
         let hold_back = self.hold_back(instance, job.statement);
         let in_transaction = self.facts.in_transaction();
@@ -205,7 +211,9 @@ impl Session {
             Body::Query { frames, .. } => frames.unwrap_or_default(),
             Body::Execute { .. } | Body::OnPrepared { .. } => &[],
         });
-        if write_out(&mut backend.connection.io, bytes).await.is_err() {
+        let about_last = job.statement.intent == Intent::LastStatement;
+        let sent = if about_last { backend.send_alone(bytes).await } else { backend.send(bytes).await };
+        if sent.is_err() {
             return Err(self.after_cut(instance, job, &Cut::Server(Delivered::Nothing)));
         }
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
@@ -218,8 +226,11 @@ impl Session {
             Ok(Shown::HeldBack) => return Ok((told, Shown::HeldBack)),
             Err(cut) => return Err(self.after_cut(instance, job, &cut)),
         }
-        if let Body::Execute { client_id, .. } = job.body {
-            backend.ids.saw_types(client_id);
+        if let Body::Execute { client_id, key, .. } = job.body {
+            self.executed(instance, client_id, key, &told);
+        }
+        if !told.changes.system_variables.is_empty() {
+            (told.by_names, told.may_collate) = charset_words(job);
         }
         self.last = Some(instance);
         self.settle(instance, job.statement, &told).await;
@@ -327,8 +338,8 @@ impl Session {
         match job.body {
             Body::Frames(_) => Ok(None),
             Body::Query { view, frames } => Ok(self.query_frames(instance, &view, frames)),
-            Body::Execute { client_id, payload } => {
-                self.execute_frames(instance, client_id, payload).await.map(Some)
+            Body::Execute { client_id, key, payload } => {
+                self.execute_frames(instance, client_id, key, payload).await.map(Some)
             }
             Body::OnPrepared { client_id, payload } => {
                 self.on_prepared_frames(instance, client_id, payload).await.map(Some)
@@ -339,8 +350,8 @@ impl Session {
 
     fn after_not_ready(&mut self, instance: InstanceId, not_ready: NotReady) -> Next {
         match not_ready {
-            NotReady::Refused(error) => Next::Fail(Failure::Server(error)),
-            NotReady::Lost | NotReady::Dial(_) => {
+            NotReady::Refused(error) | NotReady::NoSchema(error) => Next::Fail(Failure::Server(error)),
+            NotReady::Lost | NotReady::Dial(_) | NotReady::Unfit => {
                 self.backends.drop_connection(instance);
                 self.after_not_sent(instance)
             }
@@ -414,6 +425,20 @@ impl Session {
             | Intent::Write(_) => true,
         }
     }
+}
+
+/// Of a statement that set variables: whether it is a SET NAMES, and whether it may have set a collation that
+/// is not its character set's default.
+fn charset_words(job: &Job<'_>) -> (bool, bool) {
+    let text = match job.body {
+        _ if job.statement.effects.has(Effect::Unprovable) => return (false, true),
+        Body::Frames(frames) => frames,
+        Body::Query { view, .. } => view.text,
+        Body::Execute { .. } | Body::OnPrepared { .. } => return (false, true),
+    };
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    let other = has(b"CHARACTER") || has(b"CHARSET");
+    (has(b"NAMES") && !other, has(b"COLLATE") || other)
 }
 
 /// Whether losing the connection does to the transaction what the statement asks for.

@@ -24,6 +24,8 @@ use tempfile::TempDir;
 
 /// Workers of the data path under test.
 const WORKERS: usize = 2;
+/// Prepared statements that a client keeps; the driver closes what is beyond.
+const STATEMENTS: usize = 12_000;
 
 /// A running data path.
 pub(crate) struct DataPath {
@@ -51,6 +53,11 @@ pub(crate) async fn three_nodes() -> Cluster {
 impl DataPath {
     /// Starts it in front of `cluster`, with node 0 as the primary and all others serving reads.
     pub(crate) fn start(cluster: &Cluster, hold: Duration) -> Self {
+        Self::start_with(cluster, hold, "")
+    }
+
+    /// The same with these lines in `[sessions]`.
+    pub(crate) fn start_with(cluster: &Cluster, hold: Duration, sessions: &str) -> Self {
         let store = tempfile::tempdir().unwrap();
         let (split, primary, replica) = (free_port(), free_port(), free_port());
         let instances: String = cluster
@@ -65,7 +72,7 @@ impl DataPath {
              [accounts.control]\nuser = \"sluice\"\npassword = \"x\"\n\
              [accounts.replication]\nuser = \"sluice_repl\"\npassword = \"x\"\n\
              [listen]\nsplit = \"{split}\"\nprimary = \"{primary}\"\nreplica = \"{replica}\"\n\
-             admin = \"{}\"\nworkers = {WORKERS}\n",
+             admin = \"{}\"\nworkers = {WORKERS}\n[sessions]\n{sessions}\n",
             store.path().display(),
             free_port(),
         );
@@ -73,7 +80,9 @@ impl DataPath {
         let (publisher, feed) = feed::channel(WORKERS, topology(cluster, 1, 0));
         let dialer = Arc::new(Dialer::new(&config).unwrap());
         let login = LoginContext::new(&config, dialer, Arc::clone(&feed)).unwrap();
-        let context = Arc::new(SessionContext::new(Arc::clone(&feed), login, hold, Fallback::ToPrimary));
+        let mut context = SessionContext::new(Arc::clone(&feed), login, hold, Fallback::ToPrimary);
+        context.pooling = config.sessions.pooling;
+        let context = Arc::new(context);
         let phases = Phases::default();
         let sockets = workers::bind(&config.listen).unwrap();
         let drain = Duration::from_secs(2);
@@ -119,6 +128,7 @@ async fn client(address: SocketAddr) -> Conn {
         .user(Some(app.user))
         .pass(Some(app.password))
         .db_name(Some("app"))
+        .stmt_cache_size(STATEMENTS)
         .prefer_socket(false);
     Conn::new(options).await.unwrap()
 }

@@ -19,6 +19,7 @@ mod differential;
 mod freshness;
 mod host_blocking;
 mod login;
+mod pooling;
 mod process;
 mod reload;
 mod sessions;

@@ -28,10 +28,9 @@ async fn dial(words: &[u8], mode: InstanceTlsMode) -> DialError {
 }
 
 async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
-    let permits = Arc::new(Semaphore::new(1));
     let tls = Arc::new(Tls::new(&InstanceTls { mode, ca: None, files: None }).unwrap());
-    let dialer =
-        Dialer { endpoints: vec![Endpoint { address: address.into(), limit: 1, permits }], tls: tls.into() };
+    let endpoints = vec![Endpoint { address: address.into() }];
+    let dialer = Dialer { endpoints, places: Places::new(1, 1), tls: tls.into() };
     let login = BackendLogin {
         user: (*b"app").into(),
         secret: Some(Secret::new(Password::new(b"x".to_vec()))),

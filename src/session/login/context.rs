@@ -18,6 +18,7 @@ use super::places::Places;
 use super::refusal::{Failure, FailureLog};
 use super::rules::Rules;
 use super::verifiers::{Keep, Verifiers};
+use crate::backend::places::{Permit, Places as BackendPlaces};
 use crate::backend::{
     BackendConnection, BackendLogin, DialError, Dialer, Identities, Identity, Secret, Target,
 };
@@ -139,10 +140,41 @@ impl LoginContext {
         deadline: Instant,
     ) -> Result<BackendConnection, DialError> {
         let result = self.prove(target, login, deadline).await;
-        match self.newer(login) {
-            Some(newer) if is_denied(&result) => self.prove(target, &newer, deadline).await,
-            Some(_) | None => result,
+        self.or_newer(result, target, login, deadline).await
+    }
+
+    /// As [`Self::connect`], in a place that the caller has.
+    pub async fn connect_at(
+        &self,
+        permit: Permit,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+    ) -> Result<BackendConnection, DialError> {
+        let result = self.dialer.connect_at(permit, target, login, deadline).await;
+        let result = self.proved(login, result);
+        self.or_newer(result, target, login, deadline).await
+    }
+
+    async fn or_newer(
+        &self,
+        result: Result<BackendConnection, DialError>,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+    ) -> Result<BackendConnection, DialError> {
+        if !is_denied(&result) {
+            return result;
         }
+        match self.newer(login) {
+            Some(newer) => self.prove(target, &newer, deadline).await,
+            None => result,
+        }
+    }
+
+    /// The places that backend connections take.
+    pub(in crate::session) fn backend_places(&self) -> &Arc<BackendPlaces> {
+        self.dialer.places()
     }
 
     /// Has a server decide whether `login` is right. What it refuses is forgotten.
@@ -152,7 +184,16 @@ impl LoginContext {
         login: &BackendLogin,
         deadline: Instant,
     ) -> Result<BackendConnection, DialError> {
-        let mut result = self.dialer.connect(target, login, deadline).await;
+        let result = self.dialer.connect(target, login, deadline).await;
+        self.proved(login, result)
+    }
+
+    /// Takes note of what a server said to `login`.
+    fn proved(
+        &self,
+        login: &BackendLogin,
+        mut result: Result<BackendConnection, DialError>,
+    ) -> Result<BackendConnection, DialError> {
         if let Ok(connection) = &mut result {
             connection.identity = connection.identity.map(|identity| self.identities.accepted(identity));
         }
