@@ -111,7 +111,7 @@ async fn sees_the_same(name: &str) {
 
 /// Everything in `clients/list.rs`, one after the other through one Sluice, with a table at the end.
 #[tokio::test]
-#[ignore = "downloads about 400 MB the first time; make test-clients runs it"]
+#[ignore = "downloads about 250 MB the first time; make test-clients runs it"]
 async fn every_client_sees_the_same() {
     let which = std::env::var(WHICH).unwrap_or_default();
     let chosen: Vec<&Client> = match which
