@@ -9,7 +9,7 @@ use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
 use sluice_protocol::{Header, frame_payload};
 use sluice_routing::intent::{Intent, Statement, classify};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
 use super::hints::Hints;
@@ -26,6 +26,9 @@ const LARGE_FRAME: usize = 1 << 20;
 pub(crate) const LARGE_COMMANDS_MIB: usize = 2048;
 /// Longest wait for a part of that budget, before the session is closed rather than left hanging.
 const LARGE_COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest pause within a command; MySQL's `net_read_timeout` is half of it.
+const STALL: Duration = Duration::from_secs(60);
 
 /// One command of the client.
 pub(super) struct ClientCommand {
@@ -84,6 +87,8 @@ fn scan(buffer: &[u8]) -> Scan {
 impl Session {
     /// Waits for the next command; meanwhile obeys orders and follows the topology.
     pub(super) async fn next_command(&mut self) -> Result<ClientCommand, End> {
+        // How much of the command was there, and since when.
+        let mut arrived = (0, Instant::now());
         loop {
             self.obey_while_idle().await?;
             self.park();
@@ -96,14 +101,31 @@ impl Session {
                     return Ok(ClientCommand { frames: frames_bytes, assembled });
                 }
                 Scan::TooLarge => return Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
-                Scan::Partial { frame } if frame > LARGE_FRAME => self.reserve_large(frame).await?,
+                // For what has arrived: a header alone, which costs its sender nothing, takes nothing.
+                Scan::Partial { frame }
+                    if frame > LARGE_FRAME && self.client.buffer().len() > LARGE_FRAME =>
+                {
+                    self.reserve_large(frame).await?;
+                }
                 Scan::Partial { .. } => {}
             }
             if self.client.buffer().is_empty() {
                 self.client.release_all();
             }
-            self.wait_for_client().await?;
+            self.wait_for_more(&mut arrived).await?;
         }
+    }
+
+    /// As [`Self::wait_for_client`]; within a command no longer than [`STALL`] without a byte of it.
+    async fn wait_for_more(&mut self, arrived: &mut (usize, Instant)) -> Result<(), End> {
+        let buffered = self.client.buffer().len();
+        if buffered == 0 {
+            return self.wait_for_client().await;
+        }
+        if arrived.0 != buffered {
+            *arrived = (buffered, Instant::now());
+        }
+        timeout_at(arrived.1 + STALL, self.wait_for_client()).await.unwrap_or(Err(End::ClientLost))
     }
 
     /// Waits for bytes of the client, an order, a change of the topology's shape or the end of a warm-up.

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use sluice_protocol::response::{
@@ -18,6 +19,7 @@ use sluice_protocol::{ErrPacket, StatusFlags};
 
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::backend::PacketStream;
 use crate::feed::Feed;
@@ -26,6 +28,10 @@ use crate::feed::registry::{Entry, Order};
 
 /// Parts of an answer are put together up to this size, so that a small answer is one write.
 const COALESCE: usize = 16 * 1024;
+
+/// How long a client may take to read one such part. Its server waits for `net_write_timeout` (60 s by default) and
+/// cuts Sluice off then; this is for servers that were told to wait for days, and far beyond any reader that lives.
+const SLOW_READER: Duration = Duration::from_mins(10);
 
 /// Most bytes of a client's file that are read ahead of the server.
 const MAX_FILE_READ_AHEAD: usize = 64 * 1024;
@@ -331,7 +337,10 @@ impl Sink<'_> {
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Cut> {
         self.delivered = Delivered::Something;
-        write_out(self.client, bytes).await.map_err(|_| Cut::Client)
+        match timeout(SLOW_READER, write_out(self.client, bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Cut::Client),
+        }
     }
 }
 
@@ -413,6 +422,23 @@ mod tests {
             write_out(&mut of_server, &bytes).await.unwrap();
         };
         tokio::join!(relayed, answer).0.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_cut_off_and_costs_a_fixed_buffer() {
+        let (mut client, _of_client) = pair().await;
+        let mut sink = Sink { client: &mut client, pending: Vec::new(), delivered: Delivered::Nothing };
+        let begun = tokio::time::Instant::now();
+        let part = [7; COALESCE];
+        // More than any socket buffer takes.
+        for _ in 0..(1 << 30) / COALESCE {
+            if sink.write(&part, false).await.is_err() {
+                assert_eq!(begun.elapsed(), SLOW_READER);
+                assert!(sink.pending.capacity() <= COALESCE);
+                return;
+            }
+        }
+        unreachable!("nobody reads");
     }
 
     #[tokio::test]
