@@ -295,6 +295,15 @@ impl Backend {
         }
     }
 
+    /// The same behind an error, leaving ROW_COUNT() at the -1 that the error set: telling the server once more
+    /// whether it may take several statements is answered by an EOF, which sets -1 as well (a ping's OK sets 0).
+    pub(crate) async fn status_after_error(&mut self, known: SetOption) -> Result<StatusFlags, NotReady> {
+        match self.command(&build::set_option(known)).await? {
+            Answer::Ok(summary) | Answer::Rows { end: summary, .. } => Ok(summary.status),
+            Answer::Error(error) => Err(NotReady::Refused(error)),
+        }
+    }
+
     /// The server's id of one of the client's statements, which is prepared if need be: in the state that the
     /// session had when it prepared it.
     pub(crate) async fn prepared(

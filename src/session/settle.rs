@@ -3,7 +3,8 @@
 //!
 //! Never here: bytes to or from anyone but the one question that an error inside a transaction needs.
 
-use sluice_protocol::{Answer, StatusFlags};
+use sluice_protocol::command::SetOption;
+use sluice_protocol::{Answer, Capabilities, StatusFlags};
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
@@ -175,7 +176,12 @@ impl Session {
     /// The server's status flags, asked for. A connection that does not answer is of no more use: its answer,
     /// coming late, would be taken for that of a later statement.
     async fn ask_status(&mut self, instance: InstanceId) -> Option<StatusFlags> {
-        let status = self.backends.get_mut(instance)?.status().await;
+        let as_logged_in = self.login.client_capabilities.contains(Capabilities::MULTI_STATEMENTS);
+        let known = match self.state.multi_statements().unwrap_or(as_logged_in) {
+            true => SetOption::MultiStatementsOn,
+            false => SetOption::MultiStatementsOff,
+        };
+        let status = self.backends.get_mut(instance)?.status_after_error(known).await;
         if status.is_err() {
             self.backends.drop_connection(instance);
         }

@@ -216,6 +216,11 @@ impl SessionState {
         self.change().role = Some(statement.into());
     }
 
+    /// What COM_SET_OPTION said last of several statements in one text; `None`: as the login said.
+    pub(crate) fn multi_statements(&self) -> Option<bool> {
+        self.settings.multi_statements
+    }
+
     /// COM_SET_OPTION was answered with success.
     pub(crate) fn set_multi_statements(&mut self, on: bool) {
         if self.settings.multi_statements != Some(on) {

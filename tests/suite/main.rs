@@ -18,6 +18,7 @@ mod data_path;
 mod differential;
 mod freshness;
 mod host_blocking;
+mod isolation;
 mod login;
 mod pooling;
 mod process;
