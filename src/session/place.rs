@@ -27,8 +27,6 @@ use crate::feed::registry::{Activity, Entry, RouteNote};
 
 /// Pause before something that failed for lack of a server is tried again, unless the topology changes.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// Longest wait for one backend connection.
-const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// The same for a replica: the primary can serve instead, and is not kept waiting for a frozen server.
 const REPLICA_DIAL_DEADLINE: Duration = Duration::from_millis(1500);
 /// How long a replica that could not be used is left alone by this session; by then the controller has seen
@@ -194,12 +192,11 @@ impl Session {
             self.hold(deadline, Cause::NoPrimary).await?;
             return Ok(None);
         };
-        let dial_deadline = deadline.min(Instant::now() + DIAL_DEADLINE);
-        match self.ready(primary, topology, UseAs::Writer, dial_deadline).await {
+        match self.ready(primary, topology, UseAs::Writer, deadline).await {
             Ok(()) => {}
             // The current schema is gone: a USE of another one is what the client will send next.
             Err(NotReady::NoSchema(_)) if statement.intent == Intent::SessionState => {
-                self.without_schema(primary, topology, dial_deadline).await?;
+                self.without_schema(primary, topology, deadline).await?;
             }
             Err(NotReady::Refused(error) | NotReady::NoSchema(error)) => {
                 return Err(Failure::Server(error).into());

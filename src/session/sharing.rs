@@ -19,6 +19,8 @@ use crate::backend::pool::{Kept, Key, Pools};
 use crate::backend::{DialError, Target};
 use crate::config::Pooling;
 
+/// Longest wait for one backend connection to be opened.
+const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a worker looks after its idle connections, at the latest.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -197,8 +199,15 @@ impl Session {
                 Some(permit) => Grant::Place(permit),
                 None => {
                     self.context.metrics.waited_for_place();
-                    let granted = pools.places().acquire(target.instance, wants, deadline).await;
-                    granted.map_err(|_| DialError::Busy)?
+                    // Who waits for a place at a primary that is no more has to look again.
+                    let mut shape = self.shape.clone();
+                    shape.mark_unchanged();
+                    tokio::select! {
+                        granted = pools.places().acquire(target.instance, wants, deadline) => {
+                            granted.map_err(|_| DialError::Busy)?
+                        }
+                        Ok(()) = shape.changed() => return Err(DialError::Busy.into()),
+                    }
                 }
             };
             let permit = match grant {
@@ -214,7 +223,9 @@ impl Session {
                     continue;
                 }
             };
-            let connection = self.context.login.connect_at(permit, target, &self.login, deadline).await?;
+            let dial_deadline = deadline.min(Instant::now() + DIAL_DEADLINE);
+            let connection =
+                self.context.login.connect_at(permit, target, &self.login, dial_deadline).await?;
             if self.login.identity.is_some() && connection.identity.is_some() {
                 // Another one than before if the account's password was changed meanwhile.
                 self.login.identity = connection.identity;

@@ -289,3 +289,19 @@ async fn prepared_statements_keep_the_schema_they_were_prepared_in() {
         thief.query_drop("SELECT 1").await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_session_has_its_connection_for_itself_where_that_is_asked_for() {
+    let cluster = one_node().await;
+    let path = DataPath::start_with(&cluster, HOLD, "pooling = \"session\"");
+    let (mut one, mut other) = (path.primary().await, path.primary().await);
+    let mut threads = Vec::new();
+    for _ in 0..3 {
+        for conn in [&mut one, &mut other] {
+            let thread: Option<u64> = conn.query_first("SELECT @@pseudo_thread_id").await.unwrap();
+            threads.push(thread.unwrap());
+        }
+    }
+    assert_ne!(threads[0], threads[1]);
+    assert!(threads.chunks(2).all(|pair| pair == &threads[..2]), "{threads:?}");
+}
