@@ -21,7 +21,7 @@ use super::settings::{question, shown};
 
 /// Whether sessions share backend connections: the limits of the tests hold then. Where each session owns its
 /// connections, a limit below the number of sessions would only make them wait for each other.
-const SHARING: bool = false;
+const SHARING: bool = true;
 /// `max_backend` where nothing is shared.
 const PLENTY: usize = 200;
 /// Longest wait for something that has to happen soon, on a busy machine.
