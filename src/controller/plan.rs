@@ -171,7 +171,15 @@ fn replication(
     }
     let tuned = replica.net_timeout == statements::NET_TIMEOUT
         && (channel.heartbeat - statements::HEARTBEAT).abs() < f64::EPSILON;
-    (!tuned && replica.replicates_from(primary.uuid)).then_some(Step::Tune(instance.id))
+    let wanted = !tuned && replica.replicates_from(primary.uuid) && can_spare_one(primary);
+    wanted.then_some(Step::Tune(instance.id))
+}
+
+/// Whether commits find enough ackers while one attached receiver is restarted. Without, an account statement
+/// that commits just then hangs the primary for good: it waits for an acknowledgement and holds the lock that the
+/// returning receiver's login needs (seen on 9.7.4). Such a replica is tuned when it gets its next source.
+fn can_spare_one(primary: &ServerView) -> bool {
+    primary.semi_sync.as_ref().is_none_or(|s| !s.waiting.is_on() || s.clients > u32::from(s.count))
 }
 
 fn acknowledging(view: &ClusterView, record: &Record, policy: &Policy) -> Vec<Step> {

@@ -34,6 +34,19 @@ fn a_healthy_cluster_needs_nothing() {
 }
 
 #[test]
+fn the_only_acker_is_not_restarted_for_its_settings() {
+    let untuned = |clients: u32, waiting: Switch| {
+        steps(|view| {
+            spoil_channel(view, 3, |channel| channel.heartbeat = 30.0);
+            semi_sync(view, 1, |semi_sync| (semi_sync.clients, semi_sync.waiting) = (clients, waiting));
+        })
+    };
+    assert_eq!(untuned(1, Switch::On), []);
+    assert_eq!(untuned(2, Switch::On), [Step::Tune(DB3)]);
+    assert_eq!(untuned(1, Switch::Off).first(), Some(&Step::Tune(DB3)));
+}
+
+#[test]
 fn one_fault_one_step() {
     let cases: [(fn(&mut ClusterView), Step); 16] = [
         (|v| spoil(v, 2, |s| s.lock = LockView::Free), Step::TakeLock(DB2)),
