@@ -293,6 +293,8 @@ pub struct Sessions {
     pub replica_fallback: bool,
     /// What reads on the split listener must be able to see.
     pub freshness: ReadScope,
+    /// Replicas further behind than this serve no reads.
+    pub max_lag: Duration,
 }
 
 /// `[sessions] freshness`: whose writes, acknowledged before a read began, the read must see.

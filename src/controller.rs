@@ -1,6 +1,6 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
-//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `publish`, `statements`,
+//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `publish`, `lag`, `statements`,
 //! `grants`) decide; the others look, store and do. [`run`] is the way in.
 //!
 //! Never here: client bytes, a second opinion about who is the primary.
@@ -16,6 +16,7 @@ pub mod elect;
 mod execute;
 pub mod grants;
 mod instance_operations;
+pub mod lag;
 mod observe;
 #[cfg(test)]
 mod pictures;

@@ -42,6 +42,8 @@ pub enum ErrorCode {
     ReadOnly,
     /// 1461: too many prepared statements.
     TooManyStatements,
+    /// 1792: a write in a read-only transaction.
+    ReadOnlyTransaction,
     /// 1835: a packet that does not have the form of its command.
     MalformedPacket,
     /// 3159: TLS is demanded.
@@ -66,6 +68,7 @@ impl ErrorCode {
             Self::NoPluginSupport => 1251,
             Self::ReadOnly => 1290,
             Self::TooManyStatements => 1461,
+            Self::ReadOnlyTransaction => 1792,
             Self::MalformedPacket => 1835,
             Self::SecureTransportRequired => 3159,
         }
@@ -83,6 +86,7 @@ impl ErrorCode {
             Self::OutcomeUnknown => *b"08007",
             Self::RolledBack => *b"40001",
             Self::TooManyStatements => *b"42000",
+            Self::ReadOnlyTransaction => *b"25006",
             Self::NoSuchThread
             | Self::UnknownStatement
             | Self::ReadOnly
@@ -113,6 +117,7 @@ impl ErrorCode {
                 "The MySQL server is running with the --read-only option so it cannot execute this statement"
             }
             Self::TooManyStatements => "Can't create more than max_prepared_stmt_count statements",
+            Self::ReadOnlyTransaction => "Cannot execute statement in a READ ONLY transaction.",
             Self::MalformedPacket => "Malformed communication packet.",
             Self::SecureTransportRequired => {
                 "Connections using insecure transport are prohibited while --require_secure_transport=ON."

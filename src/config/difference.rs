@@ -118,6 +118,7 @@ fn fixed(list: &mut List, config: &Config) {
     list.add_text(AtRestart, "[listen] workers", listen.workers);
     list.add_text(AtRestart, "[sessions] max_backend", config.sessions.max_backend);
     list.add(AtRestart, "[sessions] pooling", config.sessions.pooling);
+    list.add_text(AtRestart, "[sessions] max_lag", shown(config.sessions.max_lag));
     list.add(AtRestart, "[tls.instance] mode", config.tls_instance.mode);
     list.add(AtRestart, "[tls.instance] ca", &config.tls_instance.ca);
     list.add(AtRestart, "[tls.instance] cert, key", &config.tls_instance.files);

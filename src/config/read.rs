@@ -160,6 +160,7 @@ fn sessions(section: Section<'_>) -> Sessions {
         max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
         replica_fallback: section.flag("replica_fallback", true),
         freshness: section.choice("freshness", &freshness, ReadScope::User),
+        max_lag: section.duration("max_lag", Duration::from_millis(500)..=HOUR, 10 * SECOND),
     };
     section.finish();
     sessions

@@ -15,6 +15,7 @@ use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::control_session::host_and_port;
 use super::instance_operations::{AllOperations, InstanceOperations};
+use super::lag::LagMeter;
 use super::observe::Observers;
 use super::plan::Address;
 use super::publish::{self, Picture};
@@ -67,6 +68,7 @@ struct State {
     warm: Option<InstanceId>,
     trouble: Option<String>,
     operations: Vec<OperationView>,
+    lags: LagMeter,
 }
 
 impl Desk {
@@ -117,6 +119,7 @@ impl Desk {
                 warm: None,
                 trouble: None,
                 operations: Vec::new(),
+                lags: LagMeter::new(config.sessions.max_lag),
             }),
             config,
         })
@@ -221,7 +224,10 @@ impl Desk {
     /// Publishes topology and status as they are now.
     pub(super) fn publish(&self) {
         let view = self.view();
-        let state = self.state();
+        let mut state = self.state();
+        let (now, primary) = (Instant::now(), state.record.as_ref().map(|record| record.primary));
+        state.lags.look(&view, primary, now);
+        let state = state;
         let recorded = state.record.as_ref().and_then(|record| view.by_uuid(record.primary)).map(|i| i.id);
         let writes = state.coming.is_some() || state.assessment.verdict.writes_allowed();
         let picture = Picture {
@@ -230,7 +236,8 @@ impl Desk {
             primary: recorded.filter(|_| writes),
             coming: state.coming,
             warm: state.warm,
-            now: Instant::now(),
+            lags: &state.lags,
+            now,
         };
         self.publisher.publish(publish::topology(&picture, &self.addresses));
         self.seat.status.store(Arc::new(self.status(&state, &picture, recorded)));

@@ -11,11 +11,10 @@ use sluice_routing::topology::{Instance, InstanceId, Reads, ReadsStopped, Topolo
 use uuid::Uuid;
 
 use super::api::InstanceStatus;
+use super::lag::LagMeter;
 use super::record::Record;
 use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
 
-/// A replica further behind than this serves no reads.
-pub const MAX_LAG: Duration = Duration::from_secs(10);
 /// A replica not seen for this long serves no reads; one slow look is not enough.
 const UNSEEN: Duration = Duration::from_secs(3);
 
@@ -32,6 +31,8 @@ pub struct Picture<'a> {
     pub coming: Option<(InstanceId, Uuid)>,
     /// Whether sessions should connect to the coming primary now.
     pub warm: Option<InstanceId>,
+    /// How far replicas are behind.
+    pub lags: &'a LagMeter,
     /// The time.
     pub now: Instant,
 }
@@ -55,7 +56,7 @@ fn instance(picture: &Picture<'_>, view: &InstanceView, addresses: &[Arc<str>]) 
         instance.server_uuid = Some(server.uuid);
         instance.version = Some(Arc::clone(&server.version));
         instance.executed = Arc::clone(&server.executed);
-        instance.lag = server.channel.as_ref().map(|channel| Duration::from_millis(channel.lag_ms));
+        instance.lag = picture.lags.lag(view.id);
     }
     instance.reads = reads(picture, view).map_or(Reads::Serving, Reads::Stopped);
     instance
@@ -91,7 +92,8 @@ pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped>
     if is_errant(picture.view, record, server) {
         return Some(ReadsStopped::Quarantined);
     }
-    replicating(picture, record, server)
+    let lagging = picture.lags.is_lagging(view.id).then_some(ReadsStopped::Lagging);
+    replicating(picture, record, server).or(lagging)
 }
 
 fn is_errant(view: &ClusterView, record: &Record, server: &ServerView) -> bool {
@@ -105,10 +107,8 @@ fn replicating(picture: &Picture<'_>, record: &Record, server: &ServerView) -> O
         || picture.coming.is_some_and(|(_, uuid)| channel.source == Some(uuid));
     // A lost primary stops every receiver; what is applied may still be read.
     let receives = channel.receiver == Thread::Running || picture.primary.is_none();
-    if !known || !receives || channel.applier != Thread::Running {
-        return Some(ReadsStopped::NotReplicating);
-    }
-    (Duration::from_millis(channel.lag_ms) > MAX_LAG).then_some(ReadsStopped::Lagging)
+    let stopped = !known || !receives || channel.applier != Thread::Running;
+    stopped.then_some(ReadsStopped::NotReplicating)
 }
 
 /// One instance for people. `connections` is left for who counts them.
@@ -143,7 +143,8 @@ pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str
         status.errant = Some(server.errant(primary)).filter(|set| !set.is_empty()).map(|set| set.to_string());
     }
     if let Some(channel) = &server.channel {
-        status.lag_ms = Some(channel.lag_ms);
+        let lag = picture.lags.lag(view.id);
+        status.lag_ms = lag.and_then(|lag| u64::try_from(lag.as_millis()).ok());
         status.source = Some(source_name(picture.view, channel));
         status.replication = Some(replication_words(channel));
     }

@@ -44,16 +44,18 @@ impl Writes {
     }
 
     /// Corrects what is required by a look at the primary.
-    pub fn settle(&self, primary: &Sighting, now: Instant) {
-        self.change(|mark| mark.settle(primary, now));
+    pub fn settle(&self, primary: &Sighting, now: Instant) -> Settled {
+        self.change(|mark| mark.settle(primary, now))
     }
 
-    fn change(&self, change: impl FnOnce(&mut HighWater) -> Settled) {
+    fn change(&self, change: impl FnOnce(&mut HighWater) -> Settled) -> Settled {
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut mark) == Settled::Changed {
+        let settled = change(&mut mark);
+        if settled == Settled::Changed {
             self.required.store(Arc::new(mark.required().clone()));
             self.generation.fetch_add(1, Ordering::Release);
         }
+        settled
     }
 
     /// What a reader must be able to see.

@@ -21,7 +21,7 @@ use std::time::Instant;
 use sluice_protocol::{GtidSet, StatusFlags};
 use sluice_routing::decide::{Freshness, Listener};
 use sluice_routing::effects::Effect;
-use sluice_routing::freshness::{Floor, FreshEnough, HighWater, Required};
+use sluice_routing::freshness::{Floor, FreshEnough, HighWater, Required, Settled};
 use sluice_routing::hint::Wish;
 use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::topology::{InstanceId, Topology};
@@ -123,7 +123,10 @@ impl Reading {
     fn settle(&mut self, progress: &Progress, topology: &Topology) {
         let Some(primary) = progress.of_primary(topology) else { return };
         self.seen.fix(&primary);
-        self.writes.settle(&primary, Instant::now());
+        if self.writes.settle(&primary, Instant::now()) == Settled::Changed {
+            // What does not exist must not be asked for; that others may have written meanwhile does no harm.
+            self.demand = Demand { generation: self.writes.generation(), required: OnceLock::new() };
+        }
         if let Some(token) = &mut self.token {
             token.settle(&primary, Instant::now());
         }

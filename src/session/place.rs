@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
-    PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
+    Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
 };
-use sluice_routing::intent::{Intent, Statement};
+use sluice_routing::intent::{Intent, Statement, WriteKind};
 use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Instant, sleep};
@@ -64,6 +64,10 @@ impl Session {
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
         if let Some(home) = self.home {
+            if self.writes_where_nothing_can(statement) {
+                let code = ErrorCode::ReadOnlyTransaction;
+                return Err(Failure::Refused(ErrPacket::own(code, "")).into());
+            }
             let placed = self.place_at_home(home).await;
             if placed.is_ok() {
                 self.count_read_at_home(statement, home);
@@ -123,6 +127,15 @@ impl Session {
             self.seat.stay();
         }
         Ok(home)
+    }
+
+    /// Whether it is a write in a read-only transaction on a replica. The primary would answer 1792; a replica's
+    /// own answer is 1290, as if the client had come to the wrong server.
+    fn writes_where_nothing_can(&self, statement: &Statement) -> bool {
+        let writes = matches!(statement.intent, Intent::Write(WriteKind::Data | WriteKind::Definition));
+        let temporary = self.facts.pins().any(|pin| pin == PinReason::TemporaryTable);
+        let on_replica = self.listener == Listener::Split && self.at_home_on_replica();
+        writes && !temporary && on_replica && self.facts.in_read_only_transaction()
     }
 
     fn route_home(&self) -> RouteNote {

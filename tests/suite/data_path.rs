@@ -83,6 +83,7 @@ impl DataPath {
         let mut context = SessionContext::new(Arc::clone(&feed), login, hold, Fallback::ToPrimary);
         context.pooling = config.sessions.pooling;
         let context = Arc::new(context);
+        context.apply(&config.sessions);
         let phases = Phases::default();
         let sockets = workers::bind(&config.listen).unwrap();
         let drain = Duration::from_secs(2);

@@ -5,7 +5,10 @@ use crate::controller::record::Mark;
 use crate::controller::view::Switch;
 
 fn picture<'a>(view: &'a ClusterView, record: &'a Record) -> Picture<'a> {
+    let mut lags = LagMeter::new(Duration::from_secs(10));
+    lags.look(view, Some(record.primary), Instant::now());
     Picture {
+        lags: Box::leak(Box::new(lags)),
         view,
         record: Some(record),
         primary: Some(InstanceId(0)),

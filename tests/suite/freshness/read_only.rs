@@ -1,0 +1,81 @@
+//! Read-only transactions and sessions: on one replica from beginning to end.
+
+use mysql_async::Error;
+use mysql_async::prelude::Queryable;
+use sluice_cluster::Login;
+
+use super::{read, stage, write};
+use crate::process::{client, settled, verb};
+
+fn code(error: &Error) -> u16 {
+    let Error::Server(error) = error else { panic!("no server error: {error}") };
+    error.code
+}
+
+#[tokio::test]
+async fn a_read_only_transaction_stays_on_its_replica_and_in_nobodys_way() {
+    let (cluster, sluice) = stage("").await;
+    let mut conn = client(sluice.ports().split).await;
+    conn.query_drop("CREATE TABLE ids (id INT PRIMARY KEY AUTO_INCREMENT)").await.unwrap();
+    conn.query_drop("INSERT INTO ids VALUES (), ()").await.unwrap();
+    write(&mut conn, 1, 10).await;
+    cluster.wait_caught_up(0).await.unwrap();
+    conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+    let (value, replica) = read(&mut conn, 1).await;
+    assert_eq!(value, Some(10));
+    assert_ne!(replica, 1);
+    let mut elsewhere = cluster.node(0).conn(&Login::app(), "app").await.unwrap();
+    write(&mut elsewhere, 1, 11).await;
+    cluster.wait_caught_up(0).await.unwrap();
+    assert_eq!(read(&mut conn, 1).await, (Some(10), replica), "its snapshot");
+    let id: u64 = conn.query_first("SELECT LAST_INSERT_ID()").await.unwrap().unwrap();
+    assert_eq!(id, 1);
+    let refused = conn.query_drop("REPLACE INTO t VALUES (1, 0)").await.unwrap_err();
+    assert_eq!(code(&refused), 1792);
+    assert_eq!(read(&mut conn, 1).await, (Some(10), replica), "the error has not ended it");
+    // It is in no switchover's way, and survives one.
+    let target = if replica == 2 { "db3" } else { "db2" };
+    let switched = verb(&sluice, &["switchover", "--to", target]);
+    assert!(switched.status.success(), "{}", String::from_utf8_lossy(&switched.stderr));
+    assert_eq!(read(&mut conn, 1).await, (Some(10), replica));
+    conn.query_drop("COMMIT").await.unwrap();
+    settled(&sluice).await;
+    assert_eq!(read(&mut conn, 1).await.0, Some(11));
+    write(&mut conn, 1, 12).await;
+    assert_eq!(read(&mut conn, 1).await.0, Some(12));
+}
+
+#[tokio::test]
+async fn a_read_only_session_runs_its_transactions_on_replicas() {
+    let (cluster, sluice) = stage("").await;
+    let mut conn = client(sluice.ports().split).await;
+    write(&mut conn, 1, 10).await;
+    cluster.wait_caught_up(0).await.unwrap();
+    // As Connector/J does it: setReadOnly(true), then transactions with and without autocommit.
+    conn.query_drop("SET SESSION TRANSACTION READ ONLY").await.unwrap();
+    assert_ne!(read(&mut conn, 1).await.1, 1);
+    conn.query_drop("BEGIN").await.unwrap();
+    let (value, replica) = read(&mut conn, 1).await;
+    assert_eq!(value, Some(10));
+    assert_ne!(replica, 1);
+    conn.query_drop("COMMIT").await.unwrap();
+    conn.query_drop("SET autocommit = 0").await.unwrap();
+    let (value, replica) = read(&mut conn, 1).await;
+    assert_eq!(value, Some(10));
+    assert_ne!(replica, 1);
+    assert_eq!(read(&mut conn, 1).await.1, replica);
+    conn.query_drop("COMMIT").await.unwrap();
+    conn.query_drop("SET autocommit = 1").await.unwrap();
+    let refused = conn.query_drop("REPLACE INTO t VALUES (1, 0)").await.unwrap_err();
+    assert_eq!(code(&refused), 1792);
+    conn.query_drop("START TRANSACTION READ WRITE").await.unwrap();
+    write(&mut conn, 1, 11).await;
+    assert_eq!(read(&mut conn, 1).await, (Some(11), 1));
+    conn.query_drop("COMMIT").await.unwrap();
+    assert_eq!(read(&mut conn, 1).await.0, Some(11));
+    conn.query_drop("SET SESSION TRANSACTION READ WRITE").await.unwrap();
+    write(&mut conn, 1, 12).await;
+    conn.query_drop("BEGIN").await.unwrap();
+    assert_eq!(read(&mut conn, 1).await, (Some(12), 1));
+    conn.query_drop("COMMIT").await.unwrap();
+}
