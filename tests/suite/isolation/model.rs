@@ -129,12 +129,16 @@ impl Model {
 
     /// Whether something may tie the session to one connection now. At least all that Sluice pins for.
     pub(super) fn holds(&self) -> bool {
+        self.is_tied() || !self.last.is_quiet()
+    }
+
+    /// The same, without what the next statement ends anyway.
+    pub(super) fn is_tied(&self) -> bool {
         self.stuck
             || self.data.may_roll_back()
             || self.data.has_temps()
             || self.locks.iter().any(|&count| count > 0)
             || self.texts.iter().any(Option::is_some)
-            || !self.last.is_quiet()
     }
 
     /// Whether the operation may make it so.

@@ -131,7 +131,7 @@ async fn play_steps(
     Ok(())
 }
 
-/// Resets another session where this one might be one too many of those that keep a connection for themselves.
+/// Resets other sessions where this one might be one too many of those that keep a connection for themselves.
 async fn make_room(
     ground: &Ground,
     root: &mut Conn,
@@ -139,15 +139,18 @@ async fn make_room(
     session: usize,
     op: &Op,
 ) -> Result<(), String> {
-    if actors[session].model.holds() || !actors[session].model.wants(op) {
+    if actors[session].model.is_tied() || !actors[session].model.wants(op) {
         return Ok(());
     }
-    let holding: Vec<usize> = (0..actors.len()).filter(|&slot| actors[slot].model.holds()).collect();
-    if holding.len() < ground.permits {
-        return Ok(());
+    loop {
+        let others = (0..actors.len()).filter(|&slot| slot != session);
+        let holding: Vec<usize> = others.filter(|&slot| actors[slot].model.holds()).collect();
+        let Some(&evicted) = holding.first().filter(|_| holding.len() >= ground.permits) else {
+            return Ok(());
+        };
+        // After its reset it holds nothing, so this ends.
+        actors[evicted].act(ground, root, &Op::Reset, None).await?;
     }
-    let Some(&evicted) = holding.first() else { return Ok(()) };
-    actors[evicted].act(ground, root, &Op::Reset, None).await
 }
 
 /// KILL QUERY of a sleeping session ends the nap and nothing else; another account's session is out of reach.
