@@ -47,6 +47,8 @@ const PYTHON: &str = ".tools/python/bin/python";
 const DEBIAN_PYTHON: &str = ".tools/debian-python/bin/python";
 const PHP: &str = ".tools/php/bin/php";
 
+const RUST: &str = ".tools/rust/debug/sluice-rust-clients";
+
 pub(super) static CLIENTS: &[Client] = &[
     driver("mysql", None, "python3", &["mysql_client.py"]),
     driver("libmysqlclient", Some("c"), ".tools/c/bin/client", &[]),
@@ -68,6 +70,8 @@ pub(super) static CLIENTS: &[Client] = &[
     driver("Connector/J (MariaDB)", Some("java"), ".tools/java/bin/java", &["JavaClient"]),
     driver("Ruby mysql2", Some("ruby"), ".tools/ruby/bin/ruby", &["ruby_client.rb"]),
     driver("Perl DBD::mysql", Some("perl"), ".tools/perl/bin/perl", &["perl_client.pl"]),
+    driver("mysql_async", Some("rust"), RUST, &["--driver", "mysql_async"]),
+    driver("sqlx", Some("rust"), RUST, &["--driver", "sqlx"]),
     framework("SQLAlchemy", "python", PYTHON, &["frameworks/sqlalchemy_app.py"]),
     framework(
         "SQLAlchemy on Connector",
