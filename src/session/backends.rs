@@ -67,6 +67,15 @@ pub(crate) enum Hidden {
     Possible,
 }
 
+/// What becomes of the active roles when a connection is reset, which leaves them alone by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Roles {
+    /// As after the login.
+    OfLogin,
+    /// They stay.
+    AsTheyAre,
+}
+
 /// Whose statement ran last on a connection, for what asks about it (SHOW WARNINGS, ROW_COUNT()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastUser {
@@ -256,7 +265,7 @@ impl Backend {
 
     /// Resets the connection, so that nothing of a session is left but the schema, and switches the trackers
     /// on again. It does not reset roles and COM_SET_OPTION (seen on 9.7.4).
-    pub(crate) async fn reset(&mut self) -> Result<(), NotReady> {
+    pub(crate) async fn reset(&mut self, roles: Roles) -> Result<(), NotReady> {
         let connection = &self.connection;
         let role = super::state::set_role(&connection.role);
         let multi = connection.capabilities.contains(Capabilities::MULTI_STATEMENTS);
@@ -266,7 +275,7 @@ impl Backend {
             build::query(tracker_statement(), connection.capabilities),
             build::set_option(option).to_vec(),
         ];
-        if !connection.role.is_empty() {
+        if roles == Roles::OfLogin && !connection.role.is_empty() {
             payloads.push(build::query(&role, connection.capabilities));
         }
         let mut bytes = BytesMut::new();
@@ -282,7 +291,10 @@ impl Backend {
         self.has = Arc::new(Settings::fresh_after_reset(self.has.schema()));
         self.statements = ServerStatements::default();
         self.insert_id = 0;
-        self.hidden = Hidden::Nothing;
+        self.hidden = match roles {
+            Roles::OfLogin => Hidden::Nothing,
+            Roles::AsTheyAre => Hidden::Possible,
+        };
         self.last_user = LastUser::Another;
         Ok(())
     }

@@ -9,11 +9,12 @@
 use sluice_protocol::response::Answer;
 use sluice_protocol::{ErrPacket, StatusFlags};
 use sluice_routing::intent::{KillKind, KillTarget};
+use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Duration, Instant};
 
-use super::backends::{Backend, Hidden, NotReady};
+use super::backends::{Backend, Hidden, NotReady, Roles};
 use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
@@ -128,13 +129,16 @@ impl Session {
     /// COM_RESET_CONNECTION: what the session holds is reset on the server, or dropped, which frees the same;
     /// the rest of its state is a value.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
+        // A reset leaves the roles; of some nobody knows here which they are.
+        let home = self.home.filter(|_| self.facts.pins().any(|reason| reason == PinReason::Role));
         let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
         for instance in instances {
             let Some(backend) = self.own(instance) else { continue };
             let held = backend.hidden == Hidden::Possible || self.home == Some(instance);
+            let roles = if home == Some(instance) { Roles::AsTheyAre } else { Roles::OfLogin };
             if held
                 && let Some(backend) = self.backends.get_mut(instance)
-                && backend.reset().await.is_err()
+                && backend.reset(roles).await.is_err()
             {
                 self.backends.drop_connection(instance);
             }
@@ -142,6 +146,11 @@ impl Session {
         self.collation_unknown = false;
         self.state.reset();
         self.forget_session();
+        if let Some(home) = home.filter(|home| self.backends.has(*home)) {
+            self.facts.hold(PinReason::Role, None);
+            self.home = Some(home);
+            self.publish_facts();
+        }
         self.answer_ok().await
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::backends::{Backend, Hidden, LastUser, NotReady, UseAs};
+use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, UseAs};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -174,7 +174,7 @@ impl Session {
     /// Makes another session's connection this one's.
     async fn take_over(&mut self, mut backend: Backend, how: Borrowed) -> Option<Borrowed> {
         let reset = backend.hidden == Hidden::Possible;
-        if reset && backend.reset().await.is_err() {
+        if reset && backend.reset(Roles::OfLogin).await.is_err() {
             return None;
         }
         backend.last_user = LastUser::Another;
