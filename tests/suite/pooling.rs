@@ -164,6 +164,26 @@ async fn a_role_revoked_between_two_statements_is_missed_and_never_lent() {
 }
 
 #[tokio::test]
+async fn a_role_set_among_several_statements_outlives_a_reset_and_is_lent_to_nobody() {
+    let cluster = one_node().await;
+    for sql in ["CREATE ROLE r", "GRANT r TO app"] {
+        cluster.node(0).exec(sql).await.unwrap();
+    }
+    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 2");
+    let (mut conn, mut other) = (path.primary().await, path.primary().await);
+    conn.query_drop("SET ROLE ALL; SELECT 1").await.unwrap();
+    conn.reset().await.unwrap();
+    for (conn, role) in [(&mut conn, "`r`@`%`"), (&mut other, "NONE")] {
+        let found: String = conn.query_first("SELECT CURRENT_ROLE()").await.unwrap().unwrap();
+        assert_eq!(found, role);
+    }
+    drop(conn);
+    let mut third = path.primary().await;
+    let found: String = third.query_first("SELECT CURRENT_ROLE()").await.unwrap().unwrap();
+    assert_eq!(found, "NONE");
+}
+
+#[tokio::test]
 async fn what_cannot_move_stays_with_its_session() {
     let cluster = one_node().await;
     let path = DataPath::start_with(&cluster, HOLD, "max_backend = 2");
