@@ -9,6 +9,7 @@
 //! restores a session, a packet's layout.
 
 mod backends;
+mod binlog;
 pub mod client_stream;
 mod command;
 mod failure;

@@ -44,6 +44,8 @@ pub enum Expect {
     },
     /// Rows up to a final OK: COM_STMT_FETCH.
     Fetch,
+    /// Events up to an error or, where the client asked not to wait, an end: COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID.
+    BinlogStream,
     /// Column definitions up to a final OK: COM_FIELD_LIST.
     FieldList,
     /// One OK, EOF or ERR: COM_PING, COM_INIT_DB, COM_STMT_RESET, COM_RESET_CONNECTION, COM_SET_OPTION, COM_DEBUG.

@@ -71,6 +71,8 @@ reasons! {
         ResourceGroup = "resource_group", "SET RESOURCE GROUP was used.";
         /// `SET ROLE` among other statements of one text.
         Role = "role", "SET ROLE was used within a text of several statements.";
+        /// COM_REGISTER_REPLICA, and for as long as a server sends its binlog.
+        ReplicationStream = "replication_stream", "The connection is registered as a replica's, or a server sends its binlog on it.";
         /// A procedure or SQL EXECUTE changed session state.
         Unprovable = "unprovable", "A procedure or EXECUTE changed session state in a way that can't be known.";
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::AdminState;
-use crate::feed::registry::Entry;
+use crate::feed::registry::{Activity, Entry};
 
 /// `GET /sessions` entry.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -85,7 +85,10 @@ fn view(entry: &Entry, topology: &Topology) -> SessionView {
 /// Why the session can't move, its open transaction included.
 pub(super) fn pin_bits(entry: &Entry) -> u32 {
     let open = entry.transaction_since().is_some();
-    entry.pins() | if open { 1 << PinReason::OpenTransaction as u32 } else { 0 }
+    // No switchover waits for a stream, so it is not among the pins that are published.
+    let streams = entry.activity() == Activity::Streaming;
+    let bit = |set: bool, reason: PinReason| if set { 1 << reason as u32 } else { 0 };
+    entry.pins() | bit(open, PinReason::OpenTransaction) | bit(streams, PinReason::ReplicationStream)
 }
 
 fn pins(bits: u32) -> Vec<PinView> {

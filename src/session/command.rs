@@ -217,6 +217,10 @@ impl Session {
             Command::ProcessKill(id) => self.kill_command(id).await,
             Command::ResetConnection => self.reset_connection().await,
             Command::ChangeUser(payload) => self.change_user(payload).await,
+            Command::RegisterReplica(_) => self.register_replica(command).await,
+            Command::BinlogDump(_) | Command::BinlogDumpGtid(_) => {
+                Box::pin(self.stream_binlog(command)).await
+            }
             Command::Quit => Err(End::ClientLeft),
             Command::Sleep
             | Command::CreateDb(_)
@@ -226,12 +230,9 @@ impl Session {
             | Command::Connect
             | Command::Time
             | Command::DelayedInsert
-            | Command::BinlogDump(_)
             | Command::TableDump(_)
             | Command::ConnectOut
-            | Command::RegisterReplica(_)
             | Command::Daemon
-            | Command::BinlogDumpGtid(_)
             | Command::Clone
             | Command::SubscribeGroupReplicationStream
             | Command::Unknown(_) => {

@@ -46,6 +46,8 @@ pub(crate) enum Cause {
     StateLost,
     /// Sluice stops.
     Shutdown,
+    /// A binlog stream ended with the role or service of its instance, or with Sluice.
+    StreamEnded,
 }
 
 impl Cause {
@@ -58,6 +60,7 @@ impl Cause {
             Self::NoReplica => "no replica serves reads and replica_fallback is off",
             Self::StateLost => "the session held state on a server that was lost",
             Self::Shutdown => "the proxy is stopping",
+            Self::StreamEnded => "the server of this binlog stream is no longer served here; connect again",
         }
     }
 }

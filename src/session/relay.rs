@@ -17,6 +17,7 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{ErrPacket, StatusFlags};
 
+use sluice_routing::decide::Listener;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -145,6 +146,47 @@ pub(crate) enum Interrupt<'a> {
     /// Also the news that the replica no longer serves: a frozen server never answers, and a read can be
     /// repeated elsewhere.
     ByLossOfReplica(&'a Entry, ReplicaWatch<'a>),
+    /// A binlog stream: also when its instance is no longer what the listener promises, when the process is to end, and
+    /// when the client leaves.
+    OfStream(&'a Entry, StreamWatch<'a>),
+}
+
+/// Tells when a binlog stream has to end.
+#[derive(Debug)]
+pub(crate) struct StreamWatch<'a> {
+    pub(crate) feed: &'a Feed,
+    pub(crate) shape: watch::Receiver<u64>,
+    pub(crate) instance: InstanceId,
+    pub(crate) listener: Listener,
+}
+
+impl StreamWatch<'_> {
+    fn is_served(&self) -> bool {
+        let topology = self.feed.topology();
+        match self.listener {
+            Listener::Primary | Listener::Split => topology.is_primary(self.instance),
+            Listener::Replica => topology.instance(self.instance).is_some_and(|known| match known.reads {
+                Reads::Serving => true,
+                // What is in its binlog stays true while it lags or waits for its source.
+                Reads::Stopped(
+                    ReadsStopped::Lagging | ReadsStopped::NotReplicating | ReadsStopped::NotYetChecked,
+                ) => true,
+                Reads::Stopped(
+                    ReadsStopped::Unreachable
+                    | ReadsStopped::Draining
+                    | ReadsStopped::Maintenance
+                    | ReadsStopped::Quarantined
+                    | ReadsStopped::Rebuilding
+                    | ReadsStopped::WrongServer
+                    | ReadsStopped::Writable,
+                ) => topology.is_primary(self.instance),
+            }),
+        }
+    }
+
+    async fn ended(&mut self) {
+        while self.is_served() && self.shape.changed().await.is_ok() {}
+    }
 }
 
 /// Tells when a replica can't be reached any more.
@@ -185,6 +227,10 @@ impl Interrupt<'_> {
                 broken = ordered(entry, Obey::Close) => broken,
                 () = replica.lost() => Broken::ReplicaLost,
             },
+            Self::OfStream(entry, stream) => tokio::select! {
+                broken = ordered(entry, Obey::CloseAtBoundary) => broken,
+                () = stream.ended() => Broken::Ordered(Order::CloseAtBoundary),
+            },
         }
     }
 }
@@ -193,17 +239,19 @@ impl Interrupt<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Obey {
     Close,
+    CloseAtBoundary,
     CloseAndRollBack,
 }
 
 async fn ordered(entry: &Entry, obey: Obey) -> Broken {
     loop {
         let order = match obey {
-            Obey::Close => entry.peek_order(),
+            Obey::Close | Obey::CloseAtBoundary => entry.peek_order(),
             Obey::CloseAndRollBack => entry.take_order(),
         };
         match order {
             Order::Close => return Broken::Ordered(Order::Close),
+            Order::CloseAtBoundary if obey == Obey::CloseAtBoundary => return Broken::Ordered(order),
             Order::RollBack if obey == Obey::CloseAndRollBack => return Broken::Ordered(Order::RollBack),
             Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
         }
@@ -252,6 +300,7 @@ pub(crate) async fn relay_answer(
 ) -> Result<Shown, Cut> {
     let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
     let mut shown = Shown::ToClient;
+    let interrupt_by_client = matches!(interrupt, Interrupt::OfStream(..));
     loop {
         match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
             Advance::Forward { bytes, skip, event } => {
@@ -279,6 +328,7 @@ pub(crate) async fn relay_answer(
                         Broken::Ordered(order) => Cut::Ordered(order, sink.delivered),
                         Broken::ReplicaLost => Cut::Server(sink.delivered),
                     }),
+                    () = sink.client_gone(), if interrupt_by_client => return Err(Cut::Client),
                 };
                 if !matches!(read, Ok(1..)) {
                     return Err(Cut::Server(sink.delivered));
@@ -312,6 +362,16 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn untouched(&self) -> bool {
         self.pending.is_empty() && self.delivered == Delivered::Nothing
+    }
+
+    /// Waits until the client has closed its connection. What it sends meanwhile stays in its buffer.
+    async fn client_gone(&mut self) {
+        while self.client.buffer().len() < MAX_FILE_READ_AHEAD {
+            if !matches!(self.client.fill().await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     async fn write(&mut self, bytes: &[u8], last: bool) -> Result<(), Cut> {
@@ -376,7 +436,6 @@ mod tests {
     use bytes::BytesMut;
     use sluice_protocol::response::Expect;
     use sluice_protocol::{Capabilities, TrackerFilter, frame_payload};
-    use sluice_routing::decide::Listener;
     use sluice_routing::topology::Topology;
     use tokio::net::{TcpListener, TcpStream};
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod attributes;
+mod binlog;
 mod compression;
 mod predictions;
 mod raw;

@@ -96,6 +96,16 @@ impl DataPath {
         self.split
     }
 
+    /// Where the primary listener is.
+    pub(crate) fn primary_address(&self) -> SocketAddr {
+        self.primary
+    }
+
+    /// Where the replica listener is.
+    pub(crate) fn replica_address(&self) -> SocketAddr {
+        self.replica
+    }
+
     /// A client through the split listener.
     pub(crate) async fn split(&self) -> Conn {
         client(self.split).await

@@ -60,7 +60,7 @@ impl Place {
         match expect {
             Expect::Query | Expect::Execute => Place::Start,
             Expect::Prepare { client_statement_id } => Place::Prepare { client_statement_id },
-            Expect::Fetch => Place::Rows,
+            Expect::Fetch | Expect::BinlogStream => Place::Rows,
             Expect::FieldList => Place::FieldList,
             Expect::Plain => Place::Plain,
             Expect::Statistics => Place::Statistics,

@@ -99,6 +99,11 @@ pub(super) fn first(answer: Answer) -> Option<String> {
     }
 }
 
+/// A value of the first row.
+pub(super) fn value_of(rows: &[Vec<Option<Vec<u8>>>], column: usize) -> String {
+    String::from_utf8(rows[0][column].clone().unwrap()).unwrap()
+}
+
 /// Number and text of the error.
 pub(super) fn error(answer: Answer) -> (u16, String) {
     match answer {
