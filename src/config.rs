@@ -232,6 +232,8 @@ pub struct Listen {
     pub health: Option<SocketAddr>,
     /// Worker threads; already resolved, at least 1.
     pub workers: usize,
+    /// What tells connection ids of this Sluice from those of others; `None`: by the machine's name.
+    pub slot: Option<u8>,
     /// Whether clients may use the compressed protocol.
     pub compression: bool,
 }

@@ -22,7 +22,7 @@ use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
 use crate::controller::api::{self, Status};
 use crate::feed::gate::Closed;
-use crate::feed::{self, Feed, Publisher};
+use crate::feed::{self, Feed, Publisher, registry};
 use crate::lifecycle::{Lifecycle, Phases};
 use crate::reload::Reloader;
 use crate::session::SessionContext;
@@ -133,6 +133,12 @@ fn session_context(
     dialer: Arc<Dialer>,
 ) -> Result<Arc<SessionContext>, StartError> {
     let login = LoginContext::new(config, dialer, Arc::clone(feed))?;
+    feed.registry().set_slot(
+        config
+            .listen
+            .slot
+            .unwrap_or_else(|| registry::slot_of_host(&rustix::system::uname().nodename().to_string_lossy())),
+    );
     let fallback = if config.sessions.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
     let hold = config.switchover.hold;
     let mut context = SessionContext::new(Arc::clone(feed), login, hold, fallback);

@@ -17,6 +17,7 @@ mod freshness;
 mod hints;
 mod holding;
 mod kill;
+mod kill_target;
 pub mod login;
 mod metrics;
 mod moves;
@@ -29,6 +30,7 @@ mod settle;
 mod sharing;
 mod state;
 mod statement;
+mod stream_watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

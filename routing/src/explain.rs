@@ -23,7 +23,7 @@ impl fmt::Display for Intent {
                 match target {
                     KillTarget::Literal(id) => write!(f, "{id}"),
                     KillTarget::Own => f.write_str("own"),
-                    KillTarget::Expression => f.write_str("expression"),
+                    KillTarget::Expression(_) => f.write_str("expression"),
                 }
             }
             Self::TransactionStart { access, snapshot } => {

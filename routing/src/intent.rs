@@ -94,8 +94,9 @@ pub enum KillTarget {
     Literal(u64),
     /// Exactly `CONNECTION_ID()`: the session itself.
     Own,
-    /// Something only a server can compute; such a statement must not be passed on.
-    Expression,
+    /// Something only a server can compute, or a parameter; such a statement must not be passed on. Where it stands in the
+    /// text of the only statement.
+    Expression(Span),
 }
 
 /// What a transaction may do, as the statement says.

@@ -116,6 +116,8 @@ fn fixed(list: &mut List, config: &Config) {
         list.add_text(AtRestart, &format!("[listen] {name}"), text);
     }
     list.add_text(AtRestart, "[listen] workers", listen.workers);
+    list.add_text(AtRestart, "[listen] compression", listen.compression);
+    list.add(AtRestart, "[listen] slot", listen.slot);
     list.add_text(AtRestart, "[sessions] max_backend", config.sessions.max_backend);
     list.add(AtRestart, "[sessions] pooling", config.sessions.pooling);
     list.add_text(AtRestart, "[sessions] max_lag", shown(config.sessions.max_lag));

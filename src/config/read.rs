@@ -116,10 +116,20 @@ fn listen(section: Section<'_>) -> rules::ListenDraft {
             0 => available_parallelism().map_or(1, usize::from),
             workers => workers,
         },
+        slot: slot(&section),
         compression: section.flag("compression", true),
     };
     section.finish();
     listen
+}
+
+fn slot(section: &Section<'_>) -> Option<u8> {
+    let written = section.number_or_auto("slot")?;
+    let slot = u8::try_from(written.value);
+    if slot.is_err() {
+        section.bad("slot", written.line, "must be from 0 to 255");
+    }
+    slot.ok()
 }
 
 fn admin(section: Section<'_>) -> Option<super::Secret> {

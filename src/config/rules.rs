@@ -22,6 +22,7 @@ pub(super) struct ListenDraft {
     pub(super) admin: Option<Located<SocketAddr>>,
     pub(super) health: Option<Located<SocketAddr>>,
     pub(super) workers: usize,
+    pub(super) slot: Option<u8>,
     pub(super) compression: bool,
 }
 
@@ -83,6 +84,7 @@ pub(super) fn check(notes: &Notes<'_>, draft: Draft) -> Option<Config> {
             admin: listen.admin.map_or(DEFAULT_ADMIN, |admin| admin.value),
             health: listen.health.map(|health| health.value),
             workers: listen.workers,
+            slot: listen.slot,
             compression: listen.compression,
         },
         admin_token: draft.admin_token,

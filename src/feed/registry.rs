@@ -6,6 +6,7 @@
 //! Never here: a session's protocol state, a decision what to do with a session.
 
 mod activity;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,16 +19,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use activity::{Activity, RouteNote};
-
-/// Client-visible connection ids have this bit set, so that a `KILL` can tell them from the thread ids of a
-/// server, which count up from 1.
-pub const CONNECTION_ID_BASE: u32 = 0x4000_0000;
+pub use slot::{CONNECTION_ID_BASE, slot_of, slot_of_host};
 
 /// All sessions by connection id.
 #[derive(Debug, Default)]
 pub struct Registry {
     sessions: Mutex<BTreeMap<u32, Arc<Entry>>>,
     next_id: AtomicU32,
+    slot: AtomicU8,
     warmed: Notify,
     left: Notify,
 }
@@ -259,6 +258,16 @@ impl Registry {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sets the slot that stands in the ids of sessions from now on; once, at start.
+    pub fn set_slot(&self, slot: u8) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// The slot of this Sluice.
+    pub fn slot(&self) -> u8 {
+        self.slot.load(Ordering::Relaxed)
+    }
+
     /// Sessions at this moment.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -321,7 +330,7 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
     let mut sessions = registry.lock();
     let id = loop {
         let count = registry.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let id = CONNECTION_ID_BASE | (count & (CONNECTION_ID_BASE - 1));
+        let id = slot::connection_id(registry.slot(), count);
         if !sessions.contains_key(&id) {
             break id;
         }

@@ -17,8 +17,9 @@ use sluice_routing::topology::InstanceId;
 use super::command::ClientCommand;
 use super::failure::{Cause, Failure};
 use super::place::NoPlace;
-use super::relay::{Cut, HoldBack, Interrupt, StreamWatch, Told, relay_answer, write_out};
+use super::relay::{Cut, HoldBack, Interrupt, Told, relay_answer, write_out};
 use super::statement::Job;
+use super::stream_watch::StreamWatch;
 use super::{End, Session};
 use crate::feed::registry::Activity;
 
@@ -63,13 +64,7 @@ impl Session {
         let entry = std::sync::Arc::clone(self.registration.entry());
         entry.set_pins(0);
         entry.set_activity(Activity::Streaming);
-        let ended = self.relay_stream(instance, command).await;
-        self.last = Some(instance);
-        if ended.is_ok() {
-            // The server ended it with an error or an end of file and takes commands again.
-            self.publish_facts();
-        }
-        ended
+        self.relay_stream(instance, command).await
     }
 
     async fn relay_stream(&mut self, instance: InstanceId, command: &ClientCommand) -> Result<(), End> {
@@ -91,7 +86,8 @@ impl Session {
             Err(_) => Err(Cut::Server(super::relay::Delivered::Nothing)),
         };
         let cause = match cut {
-            Ok(_) => return Ok(()),
+            // A server that ends a stream, with an error or an end of file, closes the connection behind it.
+            Ok(_) => return Err(End::Failed),
             Err(Cut::Client) => return Err(End::ClientLost),
             Err(Cut::Server(_)) => Cause::InstanceLost,
             Err(Cut::Ordered(..)) => Cause::StreamEnded,

@@ -202,11 +202,17 @@ impl Session {
         match decoded {
             Command::Query(body) => self.query(command, body).await,
             Command::StmtPrepare(text) => self.prepare(command, text).await,
-            Command::StmtExecute { statement, payload } => self.execute_prepared(statement, payload).await,
-            Command::StmtFetch { statement, .. } => self.fetch(statement, command).await,
-            Command::StmtSendLongData { statement, .. } => self.send_long_data(statement, command).await,
-            Command::StmtReset(statement) => self.reset_statement(statement).await,
-            Command::StmtClose(statement) => self.close_statement(statement).await,
+            Command::StmtExecute { statement, payload } => {
+                self.execute_prepared(self.statements.resolve(statement), payload).await
+            }
+            Command::StmtFetch { statement, .. } => {
+                self.fetch(self.statements.resolve(statement), command).await
+            }
+            Command::StmtSendLongData { statement, .. } => {
+                self.send_long_data(self.statements.resolve(statement), command).await
+            }
+            Command::StmtReset(statement) => self.reset_statement(self.statements.resolve(statement)).await,
+            Command::StmtClose(statement) => self.close_statement(self.statements.resolve(statement)).await,
             Command::Ping => self.ping().await,
             Command::InitDb(_) => self.plain(command, Expect::Plain, Intent::SessionState).await,
             Command::SetOption(option) => self.set_option(command, option).await,
@@ -250,7 +256,7 @@ impl Session {
         let mut statement = classify(view.text, self.facts.mode());
         statement.wishes(self.hints.wish);
         match statement.intent {
-            Intent::Kill { kind, target } => self.kill(kind, target).await,
+            Intent::Kill { kind, target } => self.kill_text(kind, target, view.text).await,
             Intent::ConnectionId { column } => {
                 let id = self.registration.entry().id;
                 let name = view.text.get(column.start..column.end).unwrap_or(b"CONNECTION_ID()");

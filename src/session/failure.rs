@@ -8,6 +8,8 @@
 
 use sluice_protocol::{ErrPacket, ErrorCode};
 
+use crate::feed::registry::slot_of;
+
 /// Why a statement, or the session, can't go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -80,6 +82,13 @@ pub(crate) enum ClientFault {
     TooManyStatements,
     /// KILL of an id that is not there.
     NoSuchThread(u64),
+    /// KILL of an id that another Sluice gave out.
+    OfAnotherSluice {
+        /// The id.
+        id: u64,
+        /// The slot of this Sluice.
+        own_slot: u8,
+    },
 }
 
 /// Whether the session goes on after the answer.
@@ -129,6 +138,14 @@ fn client_fault(fault: ClientFault) -> (Option<ErrPacket<'static>>, AfterAnswer)
         }
         ClientFault::TooManyStatements => {
             (Some(ErrPacket::own(ErrorCode::TooManyStatements, "")), AfterAnswer::Continue)
+        }
+        ClientFault::OfAnotherSluice { id, own_slot } => {
+            let slot = slot_of(id).unwrap_or_default();
+            let message = format!(
+                "Unknown thread id: {id} (the session belongs to the Sluice with slot {slot}, this one has \
+                 slot {own_slot}: send the KILL there)"
+            );
+            (Some(ErrPacket::with_message(ErrorCode::NoSuchThread, &message)), AfterAnswer::Continue)
         }
         ClientFault::NoSuchThread(id) => (Some(ErrPacket::no_such_thread(id)), AfterAnswer::Continue),
     }

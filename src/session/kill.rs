@@ -6,9 +6,9 @@
 //!
 //! Never here: privileges of our own.
 
+use sluice_protocol::StatusFlags;
 use sluice_protocol::response::Answer;
-use sluice_protocol::{ErrPacket, StatusFlags};
-use sluice_routing::intent::{KillKind, KillTarget};
+use sluice_routing::intent::KillKind;
 use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
@@ -19,7 +19,7 @@ use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
 use crate::backend::Target;
-use crate::feed::registry::{CONNECTION_ID_BASE, Entry, Order};
+use crate::feed::registry::{Entry, Order, slot_of};
 
 /// Longest wait for the connection that carries a KILL.
 const KILL_DIAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -30,19 +30,9 @@ const MAY_KILL: &[u8] = b"SELECT 1 FROM information_schema.user_privileges \
     AND privilege_type IN ('SUPER', 'CONNECTION_ADMIN') LIMIT 1";
 
 impl Session {
-    /// `KILL ...`
-    pub(super) async fn kill(&mut self, kind: KillKind, target: KillTarget) -> Result<(), End> {
-        let id = match target {
-            KillTarget::Literal(id) => id,
-            KillTarget::Own => u64::from(self.registration.entry().id),
-            KillTarget::Expression => {
-                let error = ErrPacket::own(
-                    sluice_protocol::ErrorCode::UnknownCommand,
-                    "KILL through Sluice needs the connection id as a number",
-                );
-                return self.fail(&Failure::Refused(error)).await;
-            }
-        };
+    /// `KILL` of an id as the client knows it.
+    pub(super) async fn kill(&mut self, kind: KillKind, id: u64) -> Result<(), End> {
+        let own_slot = self.context.feed.registry().slot();
         let known = u32::try_from(id).ok().and_then(|id| self.context.feed.registry().get(id));
         // From here on the other session keeps the connection that it has.
         let _under_way = known.as_ref().map(Entry::begin_kill);
@@ -51,8 +41,12 @@ impl Session {
                 Some((instance, thread)) => (instance, u64::from(thread), Some(entry)),
                 None => return self.kill_without_server(kind, &entry).await,
             },
-            None if id & u64::from(CONNECTION_ID_BASE) != 0 => {
+            None if slot_of(id) == Some(own_slot) => {
                 return self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await;
+            }
+            None if slot_of(id).is_some() => {
+                let fault = ClientFault::OfAnotherSluice { id, own_slot };
+                return self.fail(&Failure::Client(fault)).await;
             }
             // A server's own thread id, as SHOW PROCESSLIST on the primary shows it.
             None => match self.context.feed.topology().primary {
@@ -108,7 +102,7 @@ impl Session {
 
     /// COM_PROCESS_KILL
     pub(super) async fn kill_command(&mut self, id: u32) -> Result<(), End> {
-        self.kill(KillKind::Connection, KillTarget::Literal(u64::from(id))).await
+        self.kill(KillKind::Connection, u64::from(id)).await
     }
 
     /// Runs a statement of ours on a connection of its own: the session's may be inside a transaction.

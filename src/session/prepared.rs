@@ -114,6 +114,11 @@ impl Statements {
         Ok(id)
     }
 
+    /// The id that a client means: 0xFFFFFFFF, in MariaDB's words, is the statement prepared last.
+    pub(crate) fn resolve(&self, id: u32) -> u32 {
+        if id == u32::MAX { self.last_id } else { id }
+    }
+
     /// Remembers a statement that a server has accepted.
     pub(crate) fn insert(&mut self, id: u32, statement: Prepared) {
         self.last_id = id;

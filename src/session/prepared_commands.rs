@@ -76,6 +76,9 @@ impl Session {
         };
         let payload = own.as_deref().unwrap_or(payload);
         statement.wishes(self.hints.wish);
+        if let Intent::Kill { kind, target } = statement.intent {
+            return self.kill_prepared(client_id, kind, target).await;
+        }
         if view.wants_cursor() && statement.intent == Intent::HarmlessRead {
             // Its rows are fetched from this very connection; on the primary every pin lives in one place.
             statement.intent = Intent::NeedsPrimary(PrimaryNeed::Attached);

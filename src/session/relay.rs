@@ -17,11 +17,11 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{ErrPacket, StatusFlags};
 
-use sluice_routing::decide::Listener;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::stream_watch::StreamWatch;
 use crate::backend::PacketStream;
 use crate::feed::Feed;
 use crate::feed::ledger::Writes;
@@ -151,44 +151,6 @@ pub(crate) enum Interrupt<'a> {
     OfStream(&'a Entry, StreamWatch<'a>),
 }
 
-/// Tells when a binlog stream has to end.
-#[derive(Debug)]
-pub(crate) struct StreamWatch<'a> {
-    pub(crate) feed: &'a Feed,
-    pub(crate) shape: watch::Receiver<u64>,
-    pub(crate) instance: InstanceId,
-    pub(crate) listener: Listener,
-}
-
-impl StreamWatch<'_> {
-    fn is_served(&self) -> bool {
-        let topology = self.feed.topology();
-        match self.listener {
-            Listener::Primary | Listener::Split => topology.is_primary(self.instance),
-            Listener::Replica => topology.instance(self.instance).is_some_and(|known| match known.reads {
-                Reads::Serving => true,
-                // What is in its binlog stays true while it lags or waits for its source.
-                Reads::Stopped(
-                    ReadsStopped::Lagging | ReadsStopped::NotReplicating | ReadsStopped::NotYetChecked,
-                ) => true,
-                Reads::Stopped(
-                    ReadsStopped::Unreachable
-                    | ReadsStopped::Draining
-                    | ReadsStopped::Maintenance
-                    | ReadsStopped::Quarantined
-                    | ReadsStopped::Rebuilding
-                    | ReadsStopped::WrongServer
-                    | ReadsStopped::Writable,
-                ) => topology.is_primary(self.instance),
-            }),
-        }
-    }
-
-    async fn ended(&mut self) {
-        while self.is_served() && self.shape.changed().await.is_ok() {}
-    }
-}
-
 /// Tells when a replica can't be reached any more.
 #[derive(Debug)]
 pub(crate) struct ReplicaWatch<'a> {
@@ -215,6 +177,15 @@ impl ReplicaWatch<'_> {
 enum Broken {
     Ordered(Order),
     ReplicaLost,
+}
+
+impl Broken {
+    fn cut(self, delivered: Delivered) -> Cut {
+        match self {
+            Self::Ordered(order) => Cut::Ordered(order, delivered),
+            Self::ReplicaLost => Cut::Server(delivered),
+        }
+    }
 }
 
 impl Interrupt<'_> {
@@ -300,7 +271,6 @@ pub(crate) async fn relay_answer(
 ) -> Result<Shown, Cut> {
     let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
     let mut shown = Shown::ToClient;
-    let interrupt_by_client = matches!(interrupt, Interrupt::OfStream(..));
     loop {
         match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
             Advance::Forward { bytes, skip, event } => {
@@ -321,14 +291,15 @@ pub(crate) async fn relay_answer(
             Advance::Insert { packet } => sink.write(&packet, false).await?,
             Advance::NeedMore => {
                 sink.flush().await?;
-                let read = tokio::select! {
-                    biased;
-                    read = server.fill() => read,
-                    broken = interrupt.broken() => return Err(match broken {
-                        Broken::Ordered(order) => Cut::Ordered(order, sink.delivered),
-                        Broken::ReplicaLost => Cut::Server(sink.delivered),
-                    }),
-                    () = sink.client_gone(), if interrupt_by_client => return Err(Cut::Client),
+                let read = match interrupt {
+                    Interrupt::OfStream(..) => more_of_stream(server, &mut sink, interrupt).await?,
+                    Interrupt::OnlyByClose(_) | Interrupt::ByRollBack(_) | Interrupt::ByLossOfReplica(..) => {
+                        tokio::select! {
+                            biased;
+                            read = server.fill() => read,
+                            broken = interrupt.broken() => return Err(broken.cut(sink.delivered)),
+                        }
+                    }
                 };
                 if !matches!(read, Ok(1..)) {
                     return Err(Cut::Server(sink.delivered));
@@ -345,6 +316,21 @@ pub(crate) async fn relay_answer(
     sink.flush().await?;
     server.release();
     Ok(shown)
+}
+
+/// Reads more of a stream. It has no end of its own, so what ends it comes first: a busy one would never let it.
+async fn more_of_stream(
+    server: &mut PacketStream,
+    sink: &mut Sink<'_>,
+    interrupt: &mut Interrupt<'_>,
+) -> Result<io::Result<usize>, Cut> {
+    let delivered = sink.delivered;
+    tokio::select! {
+        biased;
+        broken = interrupt.broken() => Err(broken.cut(delivered)),
+        () = sink.client_gone() => Err(Cut::Client),
+        read = server.fill() => Ok(read),
+    }
 }
 
 fn bad_answer(error: ResponseError, delivered: Delivered) -> Cut {
@@ -436,6 +422,7 @@ mod tests {
     use bytes::BytesMut;
     use sluice_protocol::response::Expect;
     use sluice_protocol::{Capabilities, TrackerFilter, frame_payload};
+    use sluice_routing::decide::Listener;
     use sluice_routing::topology::Topology;
     use tokio::net::{TcpListener, TcpStream};
 

@@ -10,3 +10,4 @@ mod binlog;
 mod compression;
 mod predictions;
 mod raw;
+mod rows;

@@ -15,7 +15,7 @@ const EXPECTATIONS: [Expect; 8] = [
     Expect::FieldList,
     Expect::Plain,
     Expect::Statistics,
-    Expect::Nothing,
+    Expect::BinlogStream,
 ];
 
 #[derive(Debug, Default, PartialEq, Eq)]

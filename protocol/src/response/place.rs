@@ -38,6 +38,8 @@ pub(super) enum Place {
     Plain,
     Statistics,
     LocalInfile,
+    /// Events of a binlog.
+    Events,
     Finished,
 }
 
@@ -45,6 +47,8 @@ pub(super) enum Place {
 pub(super) enum Kind {
     /// Part of the data: passes as it comes.
     Data,
+    /// The last of it: an EOF that is one whatever was agreed.
+    LastData,
     Ok,
     Error,
     ColumnCount,
@@ -60,7 +64,8 @@ impl Place {
         match expect {
             Expect::Query | Expect::Execute => Place::Start,
             Expect::Prepare { client_statement_id } => Place::Prepare { client_statement_id },
-            Expect::Fetch | Expect::BinlogStream => Place::Rows,
+            Expect::Fetch => Place::Rows,
+            Expect::BinlogStream => Place::Events,
             Expect::FieldList => Place::FieldList,
             Expect::Plain => Place::Plain,
             Expect::Statistics => Place::Statistics,
@@ -86,6 +91,7 @@ impl Place {
                 OK_HEADER => Ok(Kind::Prepared { client_statement_id }),
                 _ => Err(ResponseError::Unexpected(first)),
             },
+            Place::Events if ends_data => Ok(Kind::LastData),
             Place::Rows | Place::RowsAfterEof | Place::FieldList if ends_data => Ok(Kind::Ok),
             Place::Plain if ends_data || first == OK_HEADER => Ok(Kind::Ok),
             Place::Plain => Err(ResponseError::Unexpected(first)),
@@ -98,6 +104,7 @@ impl Place {
             | Place::EofAfterDefinitions { .. }
             | Place::Statistics
             | Place::LocalInfile
+            | Place::Events
             | Place::Finished => Ok(Kind::Data),
         }
     }
@@ -123,6 +130,7 @@ impl Place {
             | Place::FieldList
             | Place::Plain
             | Place::LocalInfile
+            | Place::Events
             | Place::Finished) => same,
         }
     }

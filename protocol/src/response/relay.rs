@@ -120,9 +120,11 @@ impl ResponseRelay {
                 return Ok(forward_or(at, Advance::NeedMore));
             };
             let kind = self.place.kind(first, length)?;
-            if matches!(kind, Kind::Data) {
+            if matches!(kind, Kind::Data | Kind::LastData) {
                 self.let_pass(input, at, length);
-                self.place = self.place.after_data(self.client.deprecates_eof());
+                let ended = matches!(kind, Kind::LastData);
+                let next = self.place.after_data(self.client.deprecates_eof());
+                self.place = if ended { Place::Finished } else { next };
                 at += HEADER_LEN;
                 continue;
             }
@@ -162,6 +164,7 @@ impl ResponseRelay {
             | Place::PreparedColumns { .. }
             | Place::FieldList
             | Place::Plain
+            | Place::Events
             | Place::Statistics => None,
         })
     }
@@ -192,7 +195,7 @@ impl ResponseRelay {
         let payload = input.get_mut(at + HEADER_LEN..).and_then(|rest| rest.get_mut(..length));
         let payload = payload.ok_or(Malformed::Truncated("payload"))?;
         match kind {
-            Kind::Data => Ok((length, None)),
+            Kind::Data | Kind::LastData => Ok((length, None)),
             Kind::Error => {
                 self.place = Place::Finished;
                 let error = ErrPacket::parse(payload)?.into_owned();

@@ -8,7 +8,7 @@ use super::{
     Intent, KillKind, KillTarget, PrimaryNeed, WriteKind, locks, read, set, show, tables, transaction,
 };
 use crate::effects::{Effect, Effects};
-use crate::lexer::{Token, TokenKind, Word};
+use crate::lexer::{Span, Token, TokenKind, Word};
 use crate::pin::PinReason;
 
 /// Reads a statement from behind its first token. What it promises may be taken back by what is seen later.
@@ -154,18 +154,30 @@ fn kill(reader: &mut Reader<'_>) -> Intent {
 }
 
 fn kill_target(reader: &mut Reader<'_>) -> KillTarget {
-    let Some(token) = reader.next() else { return KillTarget::Expression };
-    let end = |reader: &Reader<'_>| reader.peek().is_none();
+    let Some(token) = reader.next() else { return KillTarget::Expression(Span::default()) };
+    let at_end = reader.peek().is_none();
     match token.kind {
-        TokenKind::Number if end(reader) => std::str::from_utf8(reader.bytes(token.span))
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .map_or(KillTarget::Expression, KillTarget::Literal),
-        TokenKind::Word(Word::ConnectionId)
-            if reader.take_byte(b'(') && reader.take_byte(b')') && end(reader) =>
-        {
-            KillTarget::Own
+        TokenKind::Number if at_end => {
+            if let Some(id) = number(reader.bytes(token.span)) {
+                return KillTarget::Literal(id);
+            }
         }
-        _ => KillTarget::Expression,
+        TokenKind::Word(Word::ConnectionId)
+            if reader.take_byte(b'(') && reader.take_byte(b')') && reader.peek().is_none() =>
+        {
+            return KillTarget::Own;
+        }
+        _ => {}
+    }
+    reader.skip_part();
+    KillTarget::Expression(Span { start: token.span.start, end: reader.part().end })
+}
+
+/// A whole number, decimal or `0x`.
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => digits.parse().ok(),
     }
 }
