@@ -391,7 +391,7 @@ async fn authenticate(
     // Ends: every state of the exchange takes each kind of packet at most once.
     loop {
         let packet = io.read_packet(LOGIN_PACKET).await.map_err(|error| unread(error, phase))?;
-        match auth.on(&packet.payload).map_err(unproved)? {
+        match auth.on(&packet.payload).map_err(|error| unproved(&error))? {
             ClientStep::Send { payload, next } => {
                 io.write_packet(&payload).await.map_err(lost)?;
                 auth = next;
@@ -403,7 +403,7 @@ async fn authenticate(
     }
 }
 
-fn unproved(error: ClientAuthError) -> DialError {
+fn unproved(error: &ClientAuthError) -> DialError {
     match error {
         ClientAuthError::PasswordNotKept => DialError::NoSecret,
         ClientAuthError::Malformed(_)

@@ -71,7 +71,7 @@ impl Client {
     pub(super) fn new(reach: &Reach) -> Result<Self, CliError> {
         let token = match &reach.token_file {
             Some(path) => Some(crate::config::read_secret_file(path).map_err(CliError::Token)?),
-            None => std::env::var("SLUICE_TOKEN").ok().map(|token| Secret::new(token)),
+            None => std::env::var("SLUICE_TOKEN").ok().map(Secret::new),
         };
         let agent = Agent::config_builder()
             .timeout_connect(Some(CONNECT_TIMEOUT))

@@ -6,6 +6,9 @@
 //!
 //! Never here: a comparison with anything but the model and the server itself.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "most arms are about a few of the fifty operations")]
+#![allow(clippy::print_stdout, reason = "how much was played is worth knowing")]
+
 mod actor;
 mod between;
 mod client;

@@ -51,7 +51,8 @@ fn short_content_goes_as_it_is() {
 
 #[test]
 fn the_largest_frame_holds_the_largest_content() {
-    let content: Vec<u8> = (0..MAX_CONTENT + 5).map(|at| (at / 1000) as u8).collect();
+    let content: Vec<u8> =
+        (0..=u8::MAX).flat_map(|byte| [byte; 1000]).cycle().take(MAX_CONTENT + 5).collect();
     for algorithm in BOTH {
         let (mut packer, mut out) = (Packer::default(), Vec::new());
         assert_eq!(packer.frame(algorithm, &content, 7, &mut out), MAX_CONTENT);

@@ -183,7 +183,7 @@ mod tests {
         for algorithm in [Algorithm::Zlib, Algorithm::Zstd(3)] {
             let (mut near, mut far) = pair(algorithm).await;
             for size in [0usize, 1, 49, 50, 5_000, 70_000, 3_000_000, (1 << 24) + 10] {
-                let payload: Vec<u8> = (0..size).map(|at| (at / 7 % 251) as u8).collect();
+                let payload: Vec<u8> = (0..251u8).flat_map(|byte| [byte; 7]).cycle().take(size).collect();
                 near.set_sequence(0);
                 let (sent, read) = tokio::join!(near.write_packet(&payload), far.read_packet(1 << 25));
                 sent.unwrap();

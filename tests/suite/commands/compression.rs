@@ -56,12 +56,10 @@ async fn the_mysql_program_compresses_with_zlib_and_zstd() {
     let node = cluster.node(0);
     node.exec("CREATE TABLE app.big (id INT PRIMARY KEY AUTO_INCREMENT, v MEDIUMTEXT)").await.unwrap();
     node.exec("SET SESSION cte_max_recursion_depth = 10000").await.unwrap();
-    let rows = format!(
-        "INSERT INTO app.big (v) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800) \
-         SELECT REPEAT(CONCAT(i, '-', RAND()), 4000) FROM n"
-    );
+    let rows = "INSERT INTO app.big (v) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800) \
+         SELECT REPEAT(CONCAT(i, '-', RAND()), 4000) FROM n";
     for _ in 0..ROWS / 800 {
-        node.exec(&rows).await.unwrap();
+        node.exec(rows).await.unwrap();
     }
     path.publisher.publish(caught_up_topology(&cluster, 1, 0).await);
     let port = path.split_address().port();

@@ -43,7 +43,7 @@ async fn a_read_that_writes_is_repeated_on_the_primary_and_counted() {
     let sessions: serde_json::Value =
         serde_json::from_str(&stage.admin().get_text("/sessions").await.unwrap()).unwrap();
     let sessions = sessions.as_array().unwrap();
-    let own = sessions.iter().find(|session| session["id"].to_string() == id).unwrap();
+    let own = sessions.iter().find(|session| session["id"] == id.parse::<u64>().unwrap()).unwrap();
     assert_eq!((&own["state"], &own["route"]), (&"idle".into(), &"primary".into()));
     assert_eq!(own["pins"][0]["reason"], "open_transaction");
     assert!(own["in_transaction_ms"].is_u64());
