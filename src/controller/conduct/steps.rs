@@ -24,7 +24,7 @@ const UNHELD: Duration = Duration::from_secs(30);
 /// How long client sessions may take to connect to the target. Those that don't connect later.
 const WARM: Duration = Duration::from_secs(2);
 /// How long an acker may take to attach; about 1 s was measured when it comes back to a source it just left.
-const ATTACH: Duration = Duration::from_secs(5);
+const ATTACH: Duration = Duration::from_secs(10);
 /// Between two writes that make attached ackers acknowledge.
 const NUDGE: Duration = Duration::from_millis(50);
 /// How long the target, found near right before, may take to have everything.
