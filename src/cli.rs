@@ -118,6 +118,8 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum Explain {
+    /// Who would become the primary if the present one were lost now, and why not the others.
+    Failover,
     /// Where a statement would go from each listener, why, and what it would pin. Nothing is executed.
     Route {
         /// The statement.
@@ -176,6 +178,7 @@ pub fn main() -> ExitCode {
         Verb::Status => verbs::status(&reach, output),
         Verb::Instances => verbs::instances(&reach, output),
         Verb::Sessions => verbs::sessions(&reach, output),
+        Verb::Explain { what: Explain::Failover } => verbs::explain_failover(&reach, output),
         Verb::Explain { what: Explain::Route { statement, sql_mode, charset } } => {
             verbs::explain_route(&reach, output, &statement, &sql_mode, &charset)
         }
@@ -247,6 +250,7 @@ mod tests {
             "sluice adopt --primary db1",
             "sluice reload -o json",
             "sluice history --limit 5",
+            "sluice explain failover",
             "sluice explain route TRUNCATE --sql-mode ANSI_QUOTES -o json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();

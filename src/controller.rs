@@ -1,7 +1,7 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
-//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `publish`, `lag`, `statements`,
-//! `grants`) decide; the others look, store and do. [`run`] is the way in.
+//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `failover`, `publish`, `lag`,
+//! `statements`, `grants`) decide; the others look, store and do. [`run`] is the way in.
 //!
 //! Never here: client bytes, a second opinion about who is the primary.
 
@@ -14,6 +14,7 @@ mod control_session;
 mod desk;
 pub mod elect;
 mod execute;
+pub mod failover;
 pub mod grants;
 mod instance_operations;
 pub mod lag;
@@ -27,6 +28,7 @@ mod run_loop;
 pub mod statements;
 pub mod store;
 pub mod switchover;
+mod takeover;
 pub mod view;
 
 pub use run_loop::run;

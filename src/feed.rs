@@ -13,10 +13,11 @@ pub mod progress;
 pub mod registry;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use sluice_routing::topology::Topology;
+use sluice_routing::topology::{InstanceId, Topology};
 use tokio::sync::watch;
 
 use gate::Gate;
@@ -29,6 +30,7 @@ use registry::Registry;
 pub struct Feed {
     topology: ArcSwap<Topology>,
     shape: watch::Sender<u64>,
+    disowned: AtomicU64,
     gate: Arc<Gate>,
     registry: Registry,
     progress: Progress,
@@ -47,12 +49,19 @@ pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
     let feed = Arc::new(Feed {
         topology: ArcSwap::from_pointee(initial),
         shape: watch::Sender::new(0),
+        disowned: AtomicU64::new(0),
         gate: Arc::new(Gate::new(workers)),
         registry: Registry::default(),
         progress,
         ledger: Ledger::default(),
     });
     (Publisher { feed: Arc::clone(&feed) }, feed)
+}
+
+/// One bit per instance; a flat cluster has a handful. Those beyond the 64th share one: it is disowned a little
+/// too often then.
+fn bit(instance: InstanceId) -> u64 {
+    1 << instance.0.min(63)
 }
 
 impl Feed {
@@ -65,6 +74,12 @@ impl Feed {
     /// serve reads. Lag and executed sets change all the time and wake nobody.
     pub fn shape_changes(&self) -> watch::Receiver<u64> {
         self.shape.subscribe()
+    }
+
+    /// Whether this instance lost the role of the primary without an orderly end: what it answers counts no
+    /// more, and what was open there is gone.
+    pub fn is_disowned(&self, instance: InstanceId) -> bool {
+        self.disowned.load(Ordering::SeqCst) & bit(instance) != 0
     }
 
     /// Where writes wait while the primary is about to change or missing.
@@ -100,8 +115,19 @@ impl Publisher {
             || reads(&before) != reads(&next);
         self.feed.progress.follow(&before, &next, Instant::now());
         drop(before);
+        if let Some(primary) = next.primary {
+            self.feed.disowned.fetch_and(!bit(primary), Ordering::SeqCst);
+        }
         self.feed.topology.store(Arc::new(next));
         if reshaped {
+            self.feed.shape.send_modify(|generation| *generation += 1);
+        }
+    }
+
+    /// Takes the role of the primary from an instance that can't be asked: statements under way there are broken
+    /// off. It lasts until the instance is published as the primary again.
+    pub fn disown(&self, instance: InstanceId) {
+        if self.feed.disowned.fetch_or(bit(instance), Ordering::SeqCst) & bit(instance) == 0 {
             self.feed.shape.send_modify(|generation| *generation += 1);
         }
     }

@@ -16,6 +16,7 @@ mod failure;
 mod freshness;
 mod hints;
 mod holding;
+mod interrupt;
 mod kill;
 mod kill_target;
 pub mod login;

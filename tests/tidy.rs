@@ -105,6 +105,7 @@ const PURE_CONTROLLER: &[&str] = &[
     "src/controller/adopt",
     "src/controller/plan",
     "src/controller/elect",
+    "src/controller/failover",
     "src/controller/switchover",
     "src/controller/publish",
     "src/controller/statements",

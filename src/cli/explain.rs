@@ -1,10 +1,11 @@
-//! `sluice explain route`: where a statement would go, for people.
+//! `sluice explain`: where a statement would go, and who would be the next primary, for people.
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::figures::or_dash;
 use crate::admin::{Explanation, PinChangeView};
+use crate::controller::api::FailoverStatus;
 
 /// What it is, what it leaves behind, and where it would go from each listener.
 pub(super) fn render(explanation: &Explanation) -> String {
@@ -31,6 +32,18 @@ pub(super) fn render(explanation: &Explanation) -> String {
     }
     text.push('\n');
     text.extend(table.to_string().lines().map(|line| format!("{}\n", line.trim())));
+    text
+}
+
+/// Who would win, and why not the others.
+pub(super) fn failover(status: &FailoverStatus) -> String {
+    let mut text = match &status.winner {
+        Some(winner) => format!("ready: {winner} would be the primary ({})\n", status.sentence),
+        None => format!("{}: {}\n", status.state.replace('_', " "), status.sentence),
+    };
+    for other in &status.rejected {
+        text += &format!("  not {}: {}\n", other.name, other.why);
+    }
     text
 }
 

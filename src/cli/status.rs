@@ -35,6 +35,14 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
         let ackers = status.ackers.join(", ");
         writeln!(text, "  a commit waits for {} of {ackers}", count(status.wait_count.into(), "ack"))?;
     }
+    match &status.failover.winner {
+        Some(winner) => writeln!(text, "  automatic failover: ready, to {winner}")?,
+        None if status.failover.state.is_empty() => {}
+        None => {
+            let state = status.failover.state.replace('_', " ");
+            writeln!(text, "  automatic failover: {state} ({})", status.failover.sentence)?;
+        }
+    }
     let gate = &status.gate;
     writeln!(
         text,

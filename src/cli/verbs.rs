@@ -30,6 +30,12 @@ pub(super) fn sessions(reach: &Reach, output: Output) -> Result<(), CliError> {
     Ok(())
 }
 
+pub(super) fn explain_failover(reach: &Reach, output: Output) -> Result<(), CliError> {
+    let status: Status = Client::new(reach)?.get("/status")?;
+    show(output, &status.failover, || explain::failover(&status.failover));
+    Ok(())
+}
+
 pub(super) fn explain_route(
     reach: &Reach,
     output: Output,

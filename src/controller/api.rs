@@ -170,6 +170,8 @@ pub struct Status {
     pub verdict_age_s: u64,
     /// The next thing to type, when somebody has to act.
     pub hint: Option<String>,
+    /// What would happen if the primary were lost now.
+    pub failover: FailoverStatus,
     /// Recorded ackers.
     pub ackers: Vec<String>,
     /// Acknowledgements a commit needs.
@@ -184,6 +186,28 @@ pub struct Status {
     pub operation: Option<OperationView>,
     /// Client sessions of this process.
     pub sessions: u64,
+}
+
+/// Automatic failover as shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct FailoverStatus {
+    /// `ready`, `off` (something keeps it from acting at all) or `not_possible` (not with the members of now).
+    pub state: String,
+    /// The reason, or who would win and why.
+    pub sentence: String,
+    /// Who would be the primary.
+    pub winner: Option<String>,
+    /// The others, and why not they.
+    pub rejected: Vec<CandidateStatus>,
+}
+
+/// One that would not be the primary.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct CandidateStatus {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub why: String,
 }
 
 /// The gate as shown.

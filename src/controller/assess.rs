@@ -4,15 +4,15 @@
 //!
 //! Never here: I/O, a clock (the time is an argument), an action.
 
-use std::time::{Duration, Instant};
+mod loss;
+
+use std::time::Instant;
 
 use sluice_routing::topology::InstanceId;
 
 use super::record::{Guarantee, Record};
-use super::view::{ClusterView, FROZEN_AFTER, InstanceView, LockView, Reach, ServerView};
-
-/// Dials refused in a row after which nobody listens any more.
-const REFUSALS: u32 = 2;
+use super::view::{ClusterView, InstanceView, LockView, Reach, ServerView};
+pub use loss::Loss;
 
 /// What the run loop remembers between two rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub enum Verdict {
     SecondWritable(InstanceId),
     /// The primary did not answer lately.
     PrimarySuspected,
-    /// The primary is gone or frozen.
-    PrimaryLost,
+    /// The primary is gone, or seems to be.
+    PrimaryLost(Loss),
+    /// The primary is gone, and too few of the recorded ackers can be asked what was acknowledged.
+    LostQuorum,
     /// The primary is there again and has to be checked.
     PrimaryReturned(InstanceId),
     /// The primary lacks transactions that a replica has.
@@ -65,7 +67,8 @@ impl Verdict {
             Self::SemiSyncStarved => "semi_sync_starved",
             Self::SecondWritable(_) => "second_writable",
             Self::PrimarySuspected => "primary_suspected",
-            Self::PrimaryLost => "primary_lost",
+            Self::PrimaryLost(loss) => loss.as_str(),
+            Self::LostQuorum => "lost_quorum",
             Self::PrimaryReturned(_) => "primary_returned",
             Self::PrimaryBehind => "primary_behind",
         }
@@ -80,7 +83,8 @@ impl Verdict {
             | Self::Adopting
             | Self::StaleRecord
             | Self::LockHeldElsewhere
-            | Self::PrimaryLost
+            | Self::PrimaryLost(_)
+            | Self::LostQuorum
             | Self::PrimaryReturned(_)
             | Self::PrimaryBehind => false,
         }
@@ -99,7 +103,8 @@ impl Verdict {
             | Self::StaleRecord
             | Self::LockHeldElsewhere
             | Self::PrimarySuspected
-            | Self::PrimaryLost
+            | Self::PrimaryLost(_)
+            | Self::LostQuorum
             | Self::PrimaryBehind => false,
         }
     }
@@ -149,8 +154,15 @@ pub fn assess(
     if let Some(stale) = stale(view, record) {
         return stale;
     }
-    let Some(primary) = view.by_uuid(record.primary) else { return never_seen(view, record) };
+    let Some(primary) = the_primary(view, record) else { return never_seen(view, record) };
     judge_primary(view, record, primary, trust, now).at(primary.id)
+}
+
+/// The instance of the recorded primary: where its server was seen last, or where it was when this Sluice was
+/// not running yet.
+pub fn the_primary<'a>(view: &'a ClusterView, record: &Record) -> Option<&'a InstanceView> {
+    let unseen = || view.by_name(&record.primary_name).filter(|instance| instance.server.is_none());
+    view.by_uuid(record.primary).or_else(unseen)
 }
 
 fn lock_held_elsewhere(view: &ClusterView) -> Option<Assessment> {
@@ -237,7 +249,7 @@ fn never_seen(view: &ClusterView, record: &Record) -> Assessment {
         return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
     }
     Assessment::new(
-        Verdict::PrimaryLost,
+        Verdict::PrimaryLost(Loss::Brief),
         format!("the primary (server_uuid {}) answers at none of the configured addresses", record.primary),
     )
     .hint("start it, or correct its address")
@@ -250,59 +262,13 @@ fn judge_primary(
     trust: Trust,
     now: Instant,
 ) -> Assessment {
-    let age = primary.age(now).unwrap_or_default();
-    let name = &primary.name;
-    match &primary.reach {
-        Reach::Answers => match primary.server.as_deref() {
-            Some(server) => judge_answering(view, record, (primary, server), trust),
-            None => Assessment::new(Verdict::Starting, "not every instance has been looked at yet"),
-        },
-        Reach::NotYet => Assessment::new(Verdict::Starting, "the primary has not been looked at yet"),
-        Reach::Refused(times) if *times >= REFUSALS => {
-            lost(view, record, &format!("{name} is dead: connections refused {times} times in a row"))
-        }
-        Reach::Refused(_) => suspected(format!("a connection to {name} was refused")),
-        Reach::Silent | Reach::Broken(_) if age >= FROZEN_AFTER => lost(
-            view,
-            record,
-            &format!(
-                "{name} is frozen or cut off: no answer for {} s ({})",
-                age.as_secs(),
-                primary.reach.as_str()
-            ),
-        ),
-        Reach::Silent | Reach::Broken(_) if trust == Trust::Unchecked => {
-            lost(view, record, &format!("{name} does not answer ({})", primary.reach.as_str()))
-        }
-        Reach::Silent | Reach::Broken(_) => {
-            suspected(format!("{name} did not answer for {} ms", millis(age)))
-        }
-        Reach::Saturated => suspected(format!("{name} is saturated: error 1040, too many connections")),
-        Reach::LoginFailed(error) => suspected(format!("{name} does not let Sluice in: {error}")),
+    if primary.reach != Reach::Answers {
+        return loss::judge(view, record, primary, trust, now);
     }
-}
-
-fn millis(age: Duration) -> u128 {
-    age.as_millis()
-}
-
-fn suspected(evidence: String) -> Assessment {
-    Assessment::new(Verdict::PrimarySuspected, evidence)
-}
-
-fn lost(view: &ClusterView, record: &Record, evidence: &str) -> Assessment {
-    let witnesses: Vec<String> = view
-        .live()
-        .filter(|(_, server)| server.uuid != record.primary)
-        .map(|(instance, server)| {
-            let sees =
-                if server.replicates_from(record.primary) { "still receives from it" } else { "lost it too" };
-            format!("{} {sees}", instance.name)
-        })
-        .collect();
-    let witnesses = if witnesses.is_empty() { "no witness".into() } else { witnesses.join(", ") };
-    Assessment::new(Verdict::PrimaryLost, format!("{evidence}; {witnesses}; writes wait at the gate"))
-        .hint("bring it back: this version does not promote by itself")
+    match primary.server.as_deref() {
+        Some(server) => judge_answering(view, record, (primary, server), trust),
+        None => Assessment::new(Verdict::Starting, "not every instance has been looked at yet"),
+    }
 }
 
 fn judge_answering(

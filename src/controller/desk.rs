@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use super::api::{ControllerSeat, GateStatus, OperationState, OperationView, Requ
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::control_session::host_and_port;
+use super::failover::{self, Rules};
 use super::instance_operations::{AllOperations, InstanceOperations};
 use super::lag::LagMeter;
 use super::observe::Observers;
@@ -22,7 +24,7 @@ use super::publish::{self, Picture};
 use super::record::{Guarantee, Record};
 use super::statements::{Grammar, Source};
 use super::store::{Prepared, Store, StoreError};
-use super::view::ClusterView;
+use super::view::{ClusterView, ServerView};
 use crate::config::{Config, InstanceTlsMode, Promotion};
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
@@ -50,6 +52,15 @@ pub(super) struct Desk {
     state: Mutex<State>,
 }
 
+/// Whether a failover has opened the new primary for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Nobody may write.
+    No,
+    /// Clients go on there.
+    Yes,
+}
+
 /// The sending ends of the API.
 #[derive(Debug)]
 struct Seat {
@@ -66,6 +77,10 @@ struct State {
     /// Set while a switchover runs: it alone opens and closes the gate.
     coming: Option<(InstanceId, Uuid)>,
     warm: Option<InstanceId>,
+    /// Set while a failover runs: it alone opens the gate.
+    failover: Option<Opened>,
+    /// The primary it was read on, and the most that was ever read there as committed under the guarantee.
+    floor: Option<(Uuid, Arc<GtidSet>)>,
     trouble: Option<String>,
     operations: Vec<OperationView>,
     lags: LagMeter,
@@ -117,6 +132,8 @@ impl Desk {
                 assessed_at: Instant::now(),
                 coming: None,
                 warm: None,
+                failover: None,
+                floor: None,
                 trouble: None,
                 operations: Vec::new(),
                 lags: LagMeter::new(config.sessions.max_lag),
@@ -184,6 +201,9 @@ impl Desk {
     pub(super) fn prepare(&self, mut next: Record) -> Result<Prepared, StoreError> {
         let expected = self.state().record.as_ref().map(|record| record.version);
         next.version = expected.unwrap_or(0) + 1;
+        if let Some(seen) = self.view().by_uuid(next.primary) {
+            next.primary_name = seen.name.to_string();
+        }
         self.store.prepare(next, expected)
     }
 
@@ -209,9 +229,32 @@ impl Desk {
         Some((self.operations.get(id.index())?, version.unwrap_or(Grammar::Source)))
     }
 
-    /// Whether a switchover changes servers now.
+    /// Whether a switchover or a failover changes servers now.
     pub(super) fn is_switching(&self) -> bool {
-        self.state().coming.is_some()
+        let state = self.state();
+        state.coming.is_some() || state.failover.is_some()
+    }
+
+    /// Says that a failover has begun, has opened the new primary, or is over.
+    pub(super) fn set_failover(&self, failover: Option<Opened>) {
+        self.state().failover = failover;
+    }
+
+    /// What the configuration says about failover.
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules { automatic: self.config.failover.automatic, promotion: &self.promotion, policy: &self.policy }
+    }
+
+    /// Notes what the primary was seen to have committed while every commit waited for its acknowledgements.
+    pub(super) fn note_floor(&self, primary: &ServerView) {
+        self.state().floor = Some((primary.uuid, Arc::clone(&primary.executed)));
+    }
+
+    /// What is known to be acknowledged; empty if this process never saw it.
+    pub(super) fn floor(&self, record: &Record) -> GtidSet {
+        let state = self.state();
+        let floor = state.floor.as_ref().filter(|(primary, _)| *primary == record.primary);
+        floor.map_or_else(GtidSet::new, |(_, set)| (**set).clone())
     }
 
     /// Says which instance is about to become the primary, and whether sessions should connect to it.
@@ -229,7 +272,10 @@ impl Desk {
         state.lags.look(&view, primary, now);
         let state = state;
         let recorded = state.record.as_ref().and_then(|record| view.by_uuid(record.primary)).map(|i| i.id);
-        let writes = state.coming.is_some() || state.assessment.verdict.writes_allowed();
+        let writes = match state.failover {
+            Some(opened) => opened == Opened::Yes,
+            None => state.coming.is_some() || state.assessment.verdict.writes_allowed(),
+        };
         let picture = Picture {
             view: &view,
             record: state.record.as_ref(),
@@ -262,6 +308,7 @@ impl Desk {
             evidence: state.assessment.evidence.clone(),
             verdict_age_s: state.assessed_at.elapsed().as_secs(),
             hint: state.assessment.hint.clone(),
+            failover: failover::shown(picture.view, record, &self.rules()),
             ackers: record
                 .map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
             wait_count: record.map_or(0, |record| record.wait_count),

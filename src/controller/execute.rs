@@ -40,7 +40,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             desk.change(|record| *record = plan::close_operation(record))?;
             Ok(())
         }
-        Step::Fence(id) => Ok(server(desk, *id)?.0.set_read_only().await?),
+        Step::Fence(id) => fence(desk, *id).await,
         Step::StopWaiting(id) => {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.stop_waiting(grammar).await?)
@@ -89,6 +89,28 @@ fn server(desk: &Desk, id: InstanceId) -> Result<(&InstanceOperations, Grammar),
 
 fn record(desk: &Desk) -> Result<Record, StepError> {
     desk.record().ok_or(StepError::Gone("there is no record"))
+}
+
+/// `super_read_only` gave up because something held it up.
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
+
+/// Makes a server that is not the primary read-only. A former primary may have commits that wait for
+/// acknowledgements which nobody will give: only when the clients behind them are gone, and can't be told OK, may
+/// they be let go.
+async fn fence(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let primary = record(desk)?.primary;
+    if desk.board.view(id.index()).is_some_and(|view| view.server.is_some_and(|s| s.uuid == primary)) {
+        return Err(StepError::Gone("it is the primary"));
+    }
+    let (server, grammar) = server(desk, id)?;
+    match server.set_read_only().await {
+        Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) && server.waits(grammar).await? => {
+            server.kill_clients().await?;
+            server.stop_waiting(grammar).await?;
+            Ok(server.set_read_only().await?)
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Points a replica at the recorded primary, with both threads running afterwards.

@@ -98,6 +98,39 @@ impl InstanceOperations {
         self.rows(Via::Main, sql, deadline).await.map(drop)
     }
 
+    /// A further session, for who has to notice its end.
+    pub(super) async fn open(&self, deadline: Duration) -> Result<ControlSession, SqlError> {
+        ControlSession::open(&self.target, deadline).await
+    }
+
+    /// The receiver, and its error if it has one.
+    pub(super) async fn receiver(&self) -> Result<(Thread, Option<String>), SqlError> {
+        let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
+        let error = Some(text(&channels, 0, 9)).filter(|error| !error.is_empty());
+        Ok((Thread::of(text(&channels, 0, 6)), error.map(str::to_owned)))
+    }
+
+    /// Whether commits there would wait for acknowledgements.
+    pub(super) async fn waits(&self, grammar: Grammar) -> Result<bool, SqlError> {
+        let rows = self.rows(Via::Main, &grammar.is_waiting(), QUICK).await?;
+        Ok(Switch::of(text(&rows, 0, 0)).is_on())
+    }
+
+    /// Ends every client connection: their sockets close, also of those that wait for an acknowledgement.
+    pub(super) async fn kill_clients(&self) -> Result<(), SqlError> {
+        let rows = self.rows(Via::Aside, statements::CLIENTS, QUICK).await?;
+        for row in 0..rows.len() {
+            if let Ok(connection) = text(&rows, row, 0).parse::<u64>() {
+                match self.rows(Via::Aside, &statements::kill(connection), QUICK).await {
+                    // 1094: it ended by itself meanwhile.
+                    Err(error) if error.code() != Some(1094) => return Err(error),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Opens both sessions, or replaces them when the server has ended them meanwhile.
     pub(super) async fn ready(&self) -> Result<(), SqlError> {
         for via in [Via::Main, Via::Aside] {

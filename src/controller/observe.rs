@@ -30,6 +30,8 @@ use sight::Woken;
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 /// Between two pulses: how old what the controller sees of a server may be.
 const PULSE_EVERY: Duration = Duration::from_millis(250);
+/// A server that leaves one of the looks in between unanswered for so long missed it.
+const PULSE_DEADLINE: Duration = Duration::from_millis(1500);
 /// Between two fresh logins.
 const LOGIN_EVERY: Duration = Duration::from_secs(5);
 /// Between the dials after a refusal: two refusals this far apart are not a restart of a listener.
@@ -38,6 +40,8 @@ const REFUSED_AGAIN: Duration = Duration::from_millis(200);
 const COMMANDS: usize = 8;
 /// Error codes that say "not with this login".
 const SATURATED: u16 = 1040;
+/// The server stops.
+const STOPPING: u16 = 1053;
 /// How the error of a fresh login begins when `max_connect_errors` has blocked our address.
 const HOST_BLOCKED: &str = "error 1129";
 /// No such table, no such schema: a server without epoch rows.
@@ -87,11 +91,23 @@ impl Observers {
 
     /// Looks at all instances at once.
     pub(super) async fn look_at_all(&self, deadline: Instant) {
-        let before: Vec<u64> = (0..self.commands.len()).map(|index| self.board.looks(index)).collect();
-        (0..self.commands.len()).for_each(|index| self.ask_twice(index));
-        for (index, looks) in before.into_iter().enumerate() {
+        let all: Vec<usize> = (0..self.commands.len()).collect();
+        self.look_at(&all, deadline).await;
+    }
+
+    /// Looks at some instances at once.
+    pub(super) async fn look_at(&self, which: &[usize], deadline: Instant) {
+        let before: Vec<(usize, u64)> =
+            which.iter().map(|index| (*index, self.board.looks(*index))).collect();
+        which.iter().for_each(|index| self.ask_twice(*index));
+        for (index, looks) in before {
             let _ = timeout_at(deadline, self.board.looked(index, looks + 1)).await;
         }
+    }
+
+    /// Asks for a look and does not wait for it.
+    pub(super) fn look_soon(&self, index: usize) {
+        self.send(index, Command::Look);
     }
 
     /// The look under way may have read too early; the one after it has not.
@@ -151,8 +167,13 @@ impl Watcher {
                 Ok(Ok(server)) => {
                     self.refused = 0;
                     self.note_seen(server);
-                    self.sight().await;
-                    PROBE_EVERY
+                    match self.sight().await {
+                        Ok(()) => PROBE_EVERY,
+                        Err(error) => {
+                            self.note_missed(&error);
+                            Duration::ZERO
+                        }
+                    }
                 }
                 Ok(Err(error)) => self.note_failed(&error),
                 Err(_) => self.note_failed(&SqlError::Timeout(LOOK_DEADLINE)),
@@ -186,14 +207,14 @@ impl Watcher {
                 }
                 Woken::ToSee if Instant::now() >= until => return Some(()),
                 Woken::ToSee => {
-                    if !self.sight().await {
-                        return Some(());
-                    }
-                    if Instant::now() >= pulse {
+                    let mut seen = self.sight().await;
+                    if seen.is_ok() && Instant::now() >= pulse {
                         pulse = Instant::now() + PULSE_EVERY;
-                        if !self.pulse().await {
-                            return Some(());
-                        }
+                        seen = self.pulse().await;
+                    }
+                    if let Err(error) = seen {
+                        self.note_missed(&error);
+                        return Some(());
                     }
                 }
             }
@@ -249,11 +270,10 @@ impl Watcher {
         Ok(server)
     }
 
-    /// The cheap refresh between two looks; `false` when the session broke.
-    async fn pulse(&mut self) -> bool {
-        let Some(session) = self.session.as_mut() else { return false };
-        let Ok(rows) = session.rows(statements::PULSE, LOOK_DEADLINE).await else { return false };
-        let Ok(fresh) = read_pulse(&rows) else { return false };
+    /// The cheap refresh between two looks.
+    async fn pulse(&mut self) -> Result<(), SqlError> {
+        let Some(session) = self.session.as_mut() else { return Ok(()) };
+        let fresh = read_pulse(&session.rows(statements::PULSE, PULSE_DEADLINE).await?)?;
         self.board.update(self.index, |view| {
             let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else {
                 return;
@@ -264,7 +284,22 @@ impl Watcher {
             server.super_read_only = fresh.super_read_only;
             view.seen = Some(std::time::Instant::now());
         });
-        true
+        Ok(())
+    }
+
+    /// A pulse failed: what that says by itself is noted, and a look follows at once.
+    fn note_missed(&mut self, error: &SqlError) {
+        self.session = None;
+        let (stopping, silent) = (error.code() == Some(STOPPING), matches!(error, SqlError::Timeout(_)));
+        if stopping || silent {
+            self.board.update(self.index, |view| {
+                view.stopping |= stopping;
+                view.failing_since.get_or_insert_with(std::time::Instant::now);
+                if silent {
+                    view.reach = Reach::Silent;
+                }
+            });
+        }
     }
 
     async fn take_lock(&mut self) -> bool {
@@ -292,6 +327,8 @@ impl Watcher {
                 Some(_) | None => Arc::clone(&server.executed),
             };
             view.seen = Some(std::time::Instant::now());
+            view.failing_since = None;
+            view.stopping = false;
             view.reach = Reach::Answers;
             view.server = Some(Arc::new(server));
         });
@@ -311,6 +348,7 @@ impl Watcher {
             }
             SqlError::Timeout(_) => (Reach::Silent, REFUSED_AGAIN),
             SqlError::Server { code: SATURATED, .. } => (Reach::Saturated, PROBE_EVERY),
+            SqlError::Server { code: STOPPING, .. } => (Reach::Broken(error.to_string()), REFUSED_AGAIN),
             SqlError::Server { .. } => (Reach::LoginFailed(error.to_string()), PROBE_EVERY),
             SqlError::Lost(_) | SqlError::Answer(_) => (Reach::Broken(error.to_string()), REFUSED_AGAIN),
         };
@@ -319,6 +357,8 @@ impl Watcher {
                 view.interrupted += 1;
             }
             view.reach = reach;
+            view.stopping |= error.code() == Some(STOPPING);
+            view.failing_since.get_or_insert_with(std::time::Instant::now);
         });
         next
     }
@@ -387,6 +427,7 @@ fn read_channels(server: &mut ServerView, rows: &Rows) {
 fn read_settings(server: &mut ServerView, rows: &Rows) {
     let mut semi_sync = SemiSyncView::default();
     let mut plugins = 0;
+    let (mut log_bin, mut log_updates) = (Switch::Off, Switch::Off);
     for row in rows {
         let [Some(name), value] = row.as_slice() else { continue };
         let value = value.as_deref().unwrap_or_default();
@@ -411,11 +452,16 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
             "rpl_semi_sync_replica_status" => semi_sync.acking_now = Switch::of(value),
             "uptime" => server.uptime = value.parse().unwrap_or_default(),
             "gtid_mode" => server.gtid_mode = Switch::of(value),
+            "log_bin" => log_bin = Switch::of(value),
+            "log_replica_updates" => log_updates = Switch::of(value),
+            "sluice filters" => server.filters = value.parse().unwrap_or_default(),
+            "sluice delay" => server.delay = value.parse().unwrap_or_default(),
             "replica_net_timeout" => server.net_timeout = value.parse().unwrap_or_default(),
             // The table of settings asks for a few names more than are needed.
             _ => {}
         }
     }
+    server.logs = if log_bin.is_on() { log_updates } else { Switch::Off };
     // Both plugins, or it is of no use.
     server.semi_sync = (plugins == 2).then_some(semi_sync);
 }

@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::adopt::Policy;
 use super::record::{EpochRow, Guarantee, Record};
 use super::view::{
-    ChannelView, ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView, Switch, Thread,
+    BootView, ChannelView, ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView, Switch,
+    Thread,
 };
 
 /// `server_uuid` of `db1`, `db2`, ...
@@ -62,6 +63,8 @@ fn server(number: u128, members: u16) -> ServerView {
         executed: set("1:1-10"),
         executed_before: set("1:1-10"),
         uptime: 100,
+        logs: Switch::On,
+        boot: BootView::Fenced,
         gtid_mode: Switch::On,
         net_timeout: 4,
         lock: LockView::Ours,
@@ -99,6 +102,7 @@ pub(super) fn record(members: u16) -> Record {
         cluster: "shop".into(),
         epoch: 3,
         primary: uuid(1),
+        primary_name: "db1".into(),
         ackers: (2..=u128::from(members)).map(uuid).collect(),
         wait_count: u16::from(members > 1),
         guarantee: Guarantee::Acknowledged,

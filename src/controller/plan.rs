@@ -124,7 +124,8 @@ fn fences(view: &ClusterView, record: &Record, verdict: &Verdict) -> Vec<Step> {
         | Verdict::SemiSyncStarved
         | Verdict::SecondWritable(_)
         | Verdict::PrimarySuspected
-        | Verdict::PrimaryLost
+        | Verdict::PrimaryLost(_)
+        | Verdict::LostQuorum
         | Verdict::PrimaryReturned(_)
         | Verdict::PrimaryBehind => others(view, record)
             .filter(|(_, server)| server.is_writable() && server.lock == LockView::Ours)
@@ -229,7 +230,8 @@ fn primary_side(
         | Verdict::StaleRecord
         | Verdict::LockHeldElsewhere
         | Verdict::PrimarySuspected
-        | Verdict::PrimaryLost
+        | Verdict::PrimaryLost(_)
+        | Verdict::LostQuorum
         | Verdict::PrimaryBehind => {}
     }
     steps

@@ -192,6 +192,23 @@ fn semi_sync_words(server: &ServerView) -> String {
     if words.is_empty() { "off".into() } else { words.join(", ") }
 }
 
+/// What a member has that the primary lacks, and what to do about it.
+fn own_transactions(
+    picture: &Picture<'_>,
+    record: &Record,
+    view: &InstanceView,
+    server: &ServerView,
+) -> String {
+    let primary = picture.view.by_uuid(record.primary).and_then(InstanceView::live);
+    let errant = primary.map(|primary| server.errant(primary)).unwrap_or_default();
+    format!(
+        "{0}: it has transactions of its own ({errant}), so it is in quarantine: no reads, no replication. After a \
+         failover these are commits that nobody had acknowledged. Look at them (mysqlbinlog --include-gtids='{errant}'), \
+         then give {0} a copy of another member's data (CLONE INSTANCE FROM ...)",
+        view.name
+    )
+}
+
 /// Things somebody should know, whatever the verdict is.
 pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
     let mut alarms = Vec::new();
@@ -215,7 +232,7 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
             ));
         }
         if server.uuid != record.primary && is_errant(picture.view, record, server) {
-            alarms.push(format!("{}: it has transactions of its own: a human has to decide", view.name));
+            alarms.push(own_transactions(picture, record, view, server));
         }
         if let Some(error) = server.channel.as_ref().and_then(|channel| channel.applier_error.as_ref()) {
             alarms.push(format!("{}: the applier failed: {error}", view.name));

@@ -19,6 +19,10 @@ pub struct Record {
     pub epoch: u64,
     /// `server_uuid` of the primary.
     pub primary: Uuid,
+    /// Name of its instance when it was last seen: a Sluice that starts after the primary died has to know
+    /// where it was.
+    #[serde(default)]
+    pub primary_name: String,
     /// Members whose acknowledgement counts.
     pub ackers: Vec<Uuid>,
     /// Acknowledgements a commit needs.
@@ -44,16 +48,19 @@ pub enum Guarantee {
     Acknowledged,
 }
 
-/// A switchover in progress.
+/// A switchover or failover in progress.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct OperationRecord {
     /// Its id.
     pub id: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: OperationKind,
     /// Who asked.
     pub who: String,
     /// The primary before.
     pub from: Uuid,
-    /// The primary after.
+    /// The primary after; nil while it is not chosen.
     pub to: Uuid,
     /// How far it is.
     pub phase: Phase,
@@ -61,7 +68,18 @@ pub struct OperationRecord {
     pub ackers_before: Vec<Uuid>,
 }
 
-/// How far a switchover is. Up to the epoch change it is undone after a crash, later it is finished.
+/// What changes the primary.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// Planned, both alive.
+    #[default]
+    Switchover,
+    /// The old primary is gone.
+    Failover,
+}
+
+/// How far a switchover or failover is. Up to the epoch change it is undone after a crash, later it is finished.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -167,11 +185,13 @@ mod tests {
             cluster: "shop".into(),
             epoch: 2,
             primary: Uuid::from_u128(1),
+            primary_name: "db1".into(),
             ackers: vec![Uuid::from_u128(2)],
             wait_count: 1,
             guarantee: Guarantee::Acknowledged,
             operation: Some(OperationRecord {
                 id: "x".into(),
+                kind: OperationKind::Failover,
                 who: "me".into(),
                 from: Uuid::from_u128(1),
                 to: Uuid::from_u128(2),

@@ -3,26 +3,32 @@
 //!
 //! Never here: a rule about roles, a statement's text.
 
+mod attempts;
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
+use sluice_routing::topology::InstanceId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::adopt::{self, Adoption};
 use super::api::{Asked, ControllerSeat, Refusal, RefusalCode, Request, SwitchoverRequest};
-use super::assess::{self, Trust, Verdict};
+use super::assess::{self, Assessment, Loss, Trust, Verdict};
 use super::desk::Desk;
 use super::execute::execute;
+use super::failover::{self, Decision};
 use super::plan::{self, Step};
 use super::record::{Guarantee, Mark, Record};
 use super::store::StoreError;
-use super::view::{ClusterView, LockView};
+use super::takeover;
+use super::view::{ClusterView, LockView, ServerView};
 use crate::config::Config;
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
+use attempts::Attempts;
 
 /// A round at least this often, even if nothing was seen to change: verdicts age.
 const ROUND_EVERY: Duration = Duration::from_millis(500);
@@ -32,6 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const FAILED_KEPT: usize = 256;
 /// How long a step may take altogether; each of its statements has a shorter deadline of its own.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
+/// Between two questions to all members about a primary in doubt.
+const NUDGE_EVERY: Duration = Duration::from_millis(150);
 /// How long fresh looks after a step may take.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
 
@@ -56,8 +64,17 @@ pub async fn run(
     // Nothing is written before it is known where.
     publisher.feed().gate().close(Closed::NoPrimary);
     let desk = Arc::new(Desk::open(config, publisher, &seat)?);
-    let mut looped =
-        Looped { desk, seat, switchover: None, upkeep: None, failed: HashMap::new(), interrupted: None };
+    let mut looped = Looped {
+        desk,
+        seat,
+        switchover: None,
+        takeover: None,
+        attempts: Attempts::default(),
+        nudged: None,
+        upkeep: None,
+        failed: HashMap::new(),
+        interrupted: None,
+    };
     let mut changes = looped.desk.board.changes();
     loop {
         looped.round().await;
@@ -68,9 +85,13 @@ pub async fn run(
                 if looped.switchover.is_some() {
                     ended(&mut looped.switchover).await;
                 }
+                if looped.takeover.is_some() {
+                    ended(&mut looped.takeover).await;
+                }
                 return Ok(());
             }
             () = ended(&mut looped.switchover) => looped.switchover = None,
+            outcome = ended(&mut looped.takeover) => looped.taken_over(outcome),
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
             _ = changes.changed() => {}
@@ -91,6 +112,12 @@ struct Looped {
     seat: ControllerSeat,
     /// The switchover under way, or waiting for its preconditions.
     switchover: Option<Switchover>,
+    /// The failover under way.
+    takeover: Option<takeover::Running>,
+    /// Failovers that came to nothing.
+    attempts: Attempts,
+    /// When members were last asked what they see of a primary in doubt.
+    nudged: Option<StdInstant>,
     /// The step of upkeep under way.
     upkeep: Option<Upkeep>,
     /// Steps that failed, and when.
@@ -113,10 +140,14 @@ impl Looped {
         let adoptable = adoption.as_ref().map(Adoption::describe).map_err(Clone::clone);
         let now = StdInstant::now();
         let assessment = assess::assess(&view, record.as_ref(), self.desk.trust(), &adoptable, now);
+        let decision = match &record {
+            Some(record) => failover::decide(&view, record, &assessment.verdict, &self.desk.rules()),
+            None => Decision::Nothing,
+        };
+        let assessment = failover::explained(assessment, &decision);
         self.desk.set_assessment(assessment.clone());
-        if assessment.verdict == Verdict::PrimaryLost {
-            self.desk.set_trust(Trust::Unchecked);
-        }
+        self.follow_primary(&view, record.as_ref(), &assessment);
+        self.begin_takeover(&view, &decision);
         self.routing(assessment.verdict.writes_allowed()).await;
         if assessment.verdict == Verdict::LockHeldElsewhere {
             self.give_way(&view).await;
@@ -164,6 +195,85 @@ impl Looped {
         self.desk.publish();
         if writes && !gate.is_wide() {
             gate.open().await;
+        }
+    }
+
+    /// Notes what matters later of a primary that is well, and asks the others about one that is not.
+    fn follow_primary(&mut self, view: &ClusterView, record: Option<&Record>, assessment: &Assessment) {
+        let (Some(record), Some(primary)) = (record, assessment.primary) else { return };
+        match &assessment.verdict {
+            Verdict::Healthy | Verdict::SecondWritable(_) => {
+                self.attempts = Attempts::default();
+                let server = view.instances.get(primary.index()).and_then(|view| view.live());
+                let waits = |server: &ServerView| {
+                    server.semi_sync.as_ref().is_some_and(|s| s.waiting.is_on() && s.status.is_on())
+                };
+                if let Some(server) = server.filter(|server| waits(server))
+                    && record.guarantee == Guarantee::Acknowledged
+                {
+                    self.desk.note_floor(server);
+                }
+            }
+            Verdict::PrimarySuspected => self.nudge(primary),
+            Verdict::PrimaryLost(loss) => {
+                if *loss == Loss::Stopping {
+                    // A stopping server says OK to commits that nobody has acknowledged.
+                    self.desk.publisher.disown(primary);
+                }
+                self.desk.set_trust(Trust::Unchecked);
+                self.nudge(primary);
+            }
+            Verdict::LostQuorum => {
+                self.desk.set_trust(Trust::Unchecked);
+                self.nudge(primary);
+            }
+            Verdict::Starting
+            | Verdict::Unadopted
+            | Verdict::Adopting
+            | Verdict::StaleRecord
+            | Verdict::LockHeldElsewhere
+            | Verdict::SemiSyncStarved
+            | Verdict::PrimaryReturned(_)
+            | Verdict::PrimaryBehind => {}
+        }
+    }
+
+    /// The others are witnesses: what they see has to be fresh.
+    fn nudge(&mut self, primary: InstanceId) {
+        if self.nudged.is_some_and(|at| at.elapsed() < NUDGE_EVERY) {
+            return;
+        }
+        self.nudged = Some(StdInstant::now());
+        for index in (0..self.desk.config.instances.len()).filter(|index| *index != primary.index()) {
+            self.desk.observers.look_soon(index);
+        }
+    }
+
+    fn begin_takeover(&mut self, view: &ClusterView, decision: &Decision) {
+        if *decision != Decision::Go {
+            return;
+        }
+        let busy = self.takeover.is_some() || self.switchover.is_some();
+        if !busy && self.attempts.may_try(view) {
+            self.takeover = Some(takeover::start(&self.desk));
+        }
+    }
+
+    fn taken_over(&mut self, outcome: takeover::Ended) {
+        self.takeover = None;
+        match outcome {
+            takeover::Ended::Done => {
+                self.attempts = Attempts::default();
+                self.desk.set_trouble(None);
+            }
+            takeover::Ended::NotLost(why) => {
+                tracing::info!(%why, "no failover");
+                self.attempts.note(&self.desk.view());
+            }
+            takeover::Ended::GaveUp(why) | takeover::Ended::Stuck(why) => {
+                self.attempts.note(&self.desk.view());
+                self.desk.set_trouble(Some(why));
+            }
         }
     }
 
@@ -229,6 +339,7 @@ impl Looped {
             cluster: self.desk.config.cluster.name.clone(),
             epoch: adoption.epoch,
             primary: adoption.primary,
+            primary_name: adoption.name.clone(),
             ackers: adoption.ackers.clone(),
             wait_count: adoption.wait_count,
             guarantee: Guarantee::None,

@@ -87,7 +87,11 @@ pub(super) const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      FROM performance_schema.global_status WHERE variable_name LIKE 'Rpl\\_semi\\_sync\\_%' OR variable_name='Uptime' \
      UNION ALL SELECT LOWER(variable_name), variable_value FROM performance_schema.global_variables \
      WHERE variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR variable_name IN \
-     ('gtid_mode','replica_net_timeout','slave_net_timeout','max_connections')";
+     ('gtid_mode','replica_net_timeout','slave_net_timeout','max_connections','log_bin','log_replica_updates',\
+     'log_slave_updates') \
+     UNION ALL SELECT 'sluice filters', COUNT(*) FROM performance_schema.replication_applier_filters \
+     WHERE filter_rule<>'' \
+     UNION ALL SELECT 'sluice delay', MAX(desired_delay) FROM performance_schema.replication_applier_configuration";
 
 /// The highest epoch that the server carries.
 pub(super) const EPOCH_ROW: &str =
@@ -125,6 +129,11 @@ pub(super) const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
      FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id=m.owner_thread_id \
      WHERE m.object_type IN ('GLOBAL','COMMIT') AND m.lock_status='GRANTED' \
      AND m.lock_type='INTENTION_EXCLUSIVE' AND t.processlist_id IS NOT NULL AND t.processlist_id<>CONNECTION_ID()";
+
+/// Connections of clients: neither ours, nor replicas', nor the server's own.
+pub(super) const CLIENTS: &str = "SELECT id FROM performance_schema.processlist \
+     WHERE user NOT IN ('system user','event_scheduler') AND user<>SUBSTRING_INDEX(USER(), '@', 1) \
+     AND command NOT LIKE 'Binlog Dump%' AND command<>'Daemon'";
 
 /// Connections whose `SET GLOBAL super_read_only` is still pending.
 pub(super) const PENDING_READ_ONLY: &str = "SELECT id FROM performance_schema.processlist \
@@ -322,6 +331,15 @@ impl Grammar {
             "SET GLOBAL {prefix}_timeout={ACK_TIMEOUT_MS}, GLOBAL {prefix}_wait_point=AFTER_SYNC, \
              GLOBAL {prefix}_{count_name}={count}, GLOBAL {prefix}_wait_no_{replica}={}, GLOBAL {prefix}_enabled=1",
             u8::from(strict)
+        )
+    }
+
+    /// Whether the waiting side is on. No row: there is no such plugin.
+    pub(super) fn is_waiting(self) -> String {
+        let source = self.semi_sync().0;
+        format!(
+            "SELECT variable_value FROM performance_schema.global_variables \
+             WHERE variable_name='rpl_semi_sync_{source}_enabled'"
         )
     }
 

@@ -40,6 +40,10 @@ pub struct InstanceView {
     pub reach: Reach,
     /// When the server was last seen.
     pub seen: Option<Instant>,
+    /// Since when no look has succeeded; `None` after one that has.
+    pub failing_since: Option<Instant>,
+    /// The last thing it said was that it stops (1053).
+    pub stopping: bool,
     /// How often it refused connections or was seen to have been restarted.
     pub interrupted: u64,
     /// What was seen then.
@@ -108,6 +112,14 @@ pub struct ServerView {
     pub super_read_only: Switch,
     /// `@@gtid_executed`
     pub executed: Arc<GtidSet>,
+    /// Whether it could be a source: binary log on, with what it replicates.
+    pub logs: Switch,
+    /// Replication filters.
+    pub filters: u32,
+    /// Configured delay of its applier, seconds.
+    pub delay: u32,
+    /// Settings it does not boot with as a member should.
+    pub boot: BootView,
     /// The same one look before: surely not newer than any other instance's latest.
     pub executed_before: Arc<GtidSet>,
     /// Seconds since it was started.
@@ -148,6 +160,18 @@ impl Switch {
     pub fn is_on(self) -> bool {
         self == Self::On
     }
+}
+
+/// What a server persists for its next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum BootView {
+    /// It was not asked.
+    #[default]
+    Unknown,
+    /// It boots read-only, not replicating, not acknowledging, and keeps its relay logs.
+    Fenced,
+    /// These settings are missing.
+    Lacks(Vec<&'static str>),
 }
 
 /// The cluster's lock on one server.
@@ -249,6 +273,8 @@ impl InstanceView {
             looks: 0,
             reach: Reach::NotYet,
             seen: None,
+            failing_since: None,
+            stopping: false,
             interrupted: 0,
             server: None,
             login: Ok(()),
@@ -266,6 +292,11 @@ impl InstanceView {
             | Reach::LoginFailed(_)
             | Reach::Broken(_) => None,
         }
+    }
+
+    /// For how long nothing has come from it.
+    pub fn unanswered(&self, now: Instant) -> Duration {
+        self.seen.or(self.failing_since).map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
     /// How long ago the server was seen.

@@ -16,8 +16,9 @@ use sluice_routing::topology::InstanceId;
 
 use super::command::ClientCommand;
 use super::failure::{Cause, Failure};
+use super::interrupt::Interrupt;
 use super::place::NoPlace;
-use super::relay::{Cut, HoldBack, Interrupt, Told, relay_answer, write_out};
+use super::relay::{Cut, HoldBack, Told, relay_answer, write_out};
 use super::statement::Job;
 use super::stream_watch::StreamWatch;
 use super::{End, Session};

@@ -61,6 +61,7 @@ impl Session {
             self.replica = None;
             self.publish_facts();
         }
+        self.leave_disowned();
         // A connection is kept whatever role its instance has, unless an operator wants the instance empty.
         let (primary, home) = (topology.primary, self.home);
         let draining = |instance: InstanceId| {
@@ -69,6 +70,17 @@ impl Session {
                 .is_some_and(|known| known.reads == Reads::Stopped(ReadsStopped::Draining))
         };
         self.backends.end(|instance| draining(instance) && ![primary, home].contains(&Some(instance)));
+    }
+
+    /// Lets go of a primary that was replaced: a stopping one waits for its clients to leave, a frozen one must not
+    /// find them when it is thawed. The next statement hears what that means for it.
+    fn leave_disowned(&mut self) {
+        let feed = std::sync::Arc::clone(&self.context.feed);
+        self.backends.end(|instance| feed.is_disowned(instance));
+        if let Some(home) = self.home.filter(|home| feed.is_disowned(*home)) {
+            let failure = self.lost_home(home, Cause::InstanceLost);
+            self.owed = self.owed.take().or(failure);
+        }
     }
 
     fn begin_warming(&mut self, generation: u64, target: InstanceId, topology: &Topology) {

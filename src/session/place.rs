@@ -116,6 +116,10 @@ impl Session {
 
     /// An open transaction or another pin: there is one place only.
     async fn place_at_home(&mut self, home: InstanceId) -> Result<InstanceId, NoPlace> {
+        // A frozen primary that was replaced may be thawed any moment: it is never asked again.
+        if self.context.feed.is_disowned(home) {
+            self.backends.drop_connection(home);
+        }
         if self.backends.living(home).is_none() {
             let failure = self.lost_home(home, Cause::InstanceLost);
             return Err(failure.unwrap_or(Failure::NotExecuted(Cause::StateLost)).into());

@@ -17,15 +17,12 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{ErrPacket, StatusFlags};
 
-use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::stream_watch::StreamWatch;
+use super::interrupt::Interrupt;
 use crate::backend::PacketStream;
-use crate::feed::Feed;
 use crate::feed::ledger::Writes;
-use crate::feed::registry::{Entry, Order};
+use crate::feed::registry::Order;
 
 /// Parts of an answer are put together up to this size, so that a small answer is one write.
 const COALESCE: usize = 16 * 1024;
@@ -117,8 +114,8 @@ fn merge(all: &mut SessionChanges, later: SessionChanges) {
 pub(crate) enum HoldBack {
     /// None.
     Nothing,
-    /// It is read-only: 1290 and 1836.
-    ReadOnly,
+    /// It is read-only: 1290 and 1836. Or it stops and has rolled the write back: 3100.
+    ReadOnlyOrUncommitted,
     /// It is read-only, or it stops: also 1053. For what may be sent twice.
     ReadOnlyOrStopping,
     /// It stops, and with it the open transaction ends: 1053, and 3100 in answer to COMMIT.
@@ -129,102 +126,9 @@ impl HoldBack {
     pub(crate) fn keeps(self, error: &ErrPacket<'_>) -> bool {
         match self {
             Self::Nothing => false,
-            Self::ReadOnly => matches!(error.code, 1290 | 1836),
+            Self::ReadOnlyOrUncommitted => matches!(error.code, 1290 | 1836 | 3100),
             Self::ReadOnlyOrStopping => matches!(error.code, 1053 | 1290 | 1836),
             Self::Stopping => matches!(error.code, 1053 | 3100),
-        }
-    }
-}
-
-/// What may break a statement off before its answer.
-#[derive(Debug)]
-pub(crate) enum Interrupt<'a> {
-    /// Only an order to close the session.
-    OnlyByClose(&'a Entry),
-    /// Also an order to roll the transaction back.
-    ByRollBack(&'a Entry),
-    /// Also the news that the replica no longer serves: a frozen server never answers, and a read can be
-    /// repeated elsewhere.
-    ByLossOfReplica(&'a Entry, ReplicaWatch<'a>),
-    /// A binlog stream: also when its instance is no longer what the listener promises, when the process is to end, and
-    /// when the client leaves.
-    OfStream(&'a Entry, StreamWatch<'a>),
-}
-
-/// Tells when a replica can't be reached any more.
-#[derive(Debug)]
-pub(crate) struct ReplicaWatch<'a> {
-    pub(crate) feed: &'a Feed,
-    pub(crate) shape: watch::Receiver<u64>,
-    pub(crate) replica: InstanceId,
-}
-
-impl ReplicaWatch<'_> {
-    async fn lost(&mut self) {
-        let unreachable = Reads::Stopped(ReadsStopped::Unreachable);
-        let still_there = |feed: &Feed, replica: InstanceId| {
-            feed.topology().instance(replica).is_some_and(|known| known.reads != unreachable)
-        };
-        while still_there(self.feed, self.replica) {
-            if self.shape.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// Why a statement was broken off.
-enum Broken {
-    Ordered(Order),
-    ReplicaLost,
-}
-
-impl Broken {
-    fn cut(self, delivered: Delivered) -> Cut {
-        match self {
-            Self::Ordered(order) => Cut::Ordered(order, delivered),
-            Self::ReplicaLost => Cut::Server(delivered),
-        }
-    }
-}
-
-impl Interrupt<'_> {
-    /// Waits for what breaks the statement off.
-    async fn broken(&mut self) -> Broken {
-        match self {
-            Self::OnlyByClose(entry) => ordered(entry, Obey::Close).await,
-            Self::ByRollBack(entry) => ordered(entry, Obey::CloseAndRollBack).await,
-            Self::ByLossOfReplica(entry, replica) => tokio::select! {
-                broken = ordered(entry, Obey::Close) => broken,
-                () = replica.lost() => Broken::ReplicaLost,
-            },
-            Self::OfStream(entry, stream) => tokio::select! {
-                broken = ordered(entry, Obey::CloseAtBoundary) => broken,
-                () = stream.ended() => Broken::Ordered(Order::CloseAtBoundary),
-            },
-        }
-    }
-}
-
-/// Which orders break a statement off.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Obey {
-    Close,
-    CloseAtBoundary,
-    CloseAndRollBack,
-}
-
-async fn ordered(entry: &Entry, obey: Obey) -> Broken {
-    loop {
-        let order = match obey {
-            Obey::Close | Obey::CloseAtBoundary => entry.peek_order(),
-            Obey::CloseAndRollBack => entry.take_order(),
-        };
-        match order {
-            Order::Close => return Broken::Ordered(Order::Close),
-            Order::CloseAtBoundary if obey == Obey::CloseAtBoundary => return Broken::Ordered(order),
-            Order::RollBack if obey == Obey::CloseAndRollBack => return Broken::Ordered(Order::RollBack),
-            Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
         }
     }
 }
@@ -279,6 +183,10 @@ pub(crate) async fn relay_answer(
                     Some(ResponseEvent::Ok { .. } | ResponseEvent::Prepared(_)) | None => false,
                 };
                 if let Some(event) = event {
+                    if interrupt.is_disowned() {
+                        // A stopping or forgotten primary says OK to what nobody else has.
+                        return Err(Cut::Server(sink.delivered));
+                    }
                     told.absorb(event);
                 }
                 if kept {
@@ -293,13 +201,11 @@ pub(crate) async fn relay_answer(
                 sink.flush().await?;
                 let read = match interrupt {
                     Interrupt::OfStream(..) => more_of_stream(server, &mut sink, interrupt).await?,
-                    Interrupt::OnlyByClose(_) | Interrupt::ByRollBack(_) | Interrupt::ByLossOfReplica(..) => {
-                        tokio::select! {
-                            biased;
-                            read = server.fill() => read,
-                            broken = interrupt.broken() => return Err(broken.cut(sink.delivered)),
-                        }
-                    }
+                    Interrupt::OfStatement(..) => tokio::select! {
+                        biased;
+                        read = server.fill() => read,
+                        cut = interrupt.cut(sink.delivered) => return Err(cut),
+                    },
                 };
                 if !matches!(read, Ok(1..)) {
                     return Err(Cut::Server(sink.delivered));
@@ -307,7 +213,11 @@ pub(crate) async fn relay_answer(
             }
             Advance::LocalInfile { shift } => {
                 sink.flush().await?;
-                relay_file(server, sink.client, LocalInfileRelay::new(shift)).await?;
+                tokio::select! {
+                    biased;
+                    relayed = relay_file(server, sink.client, LocalInfileRelay::new(shift)) => relayed?,
+                    cut = interrupt.cut(Delivered::Something) => return Err(cut),
+                }
                 relay.local_infile_finished();
             }
             Advance::Complete => break,
@@ -327,7 +237,7 @@ async fn more_of_stream(
     let delivered = sink.delivered;
     tokio::select! {
         biased;
-        broken = interrupt.broken() => Err(broken.cut(delivered)),
+        cut = interrupt.cut(delivered) => Err(cut),
         () = sink.client_gone() => Err(Cut::Client),
         read = server.fill() => Ok(read),
     }
@@ -426,9 +336,12 @@ mod tests {
     use sluice_routing::topology::Topology;
     use tokio::net::{TcpListener, TcpStream};
 
+    use sluice_routing::topology::InstanceId;
+
     use super::*;
     use crate::backend::Stream;
     use crate::feed::{self, registry};
+    use crate::session::interrupt::{Obey, ServerWatch, ServesAs};
 
     async fn pair() -> (PacketStream, PacketStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -447,7 +360,9 @@ mod tests {
         let caps = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
         let mut relay =
             ResponseRelay::new(Expect::Query, caps, TrackerFilter::default(), StatusFlags::AUTOCOMMIT);
-        let mut interrupt = Interrupt::OnlyByClose(registration.entry());
+        let (shape, instance) = (feed.shape_changes(), InstanceId(0));
+        let server_watch = ServerWatch { feed: &feed, shape, instance, serves_as: ServesAs::Primary };
+        let mut interrupt = Interrupt::OfStatement(registration.entry(), Obey::Close, server_watch);
         let mut told = Told::default();
         let hold_back = HoldBack::ReadOnlyOrStopping;
         let relayed =

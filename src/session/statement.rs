@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use super::backends::NotReady;
 use super::failure::{Cause, Failure};
+use super::interrupt::{Interrupt, Obey, ServerWatch, ServesAs};
 use super::place::RETRY_PAUSE;
 use super::prepared::StatementKey;
-use super::relay::{Cut, Delivered, HoldBack, Interrupt, ReplicaWatch, Shown, Told, relay_answer};
+use super::relay::{Cut, Delivered, HoldBack, Shown, Told, relay_answer};
 use super::{End, Session};
 use crate::feed::registry::Order;
 
@@ -194,14 +195,13 @@ impl Session {
         let (capabilities, filter) = (self.client_capabilities(), self.tracker_filter());
         let entry = std::sync::Arc::clone(self.registration.entry());
         let context = std::sync::Arc::clone(&self.context);
-        let mut interrupt = if in_transaction && !self.may_have_committed(job) {
-            Interrupt::ByRollBack(&entry)
-        } else if self.replica == Some(instance) && self.home.is_none() {
-            let (feed, shape) = (&*context.feed, self.shape.clone());
-            Interrupt::ByLossOfReplica(&entry, ReplicaWatch { feed, shape, replica: instance })
-        } else {
-            Interrupt::OnlyByClose(&entry)
-        };
+        let harmless = in_transaction && !self.may_have_committed(job);
+        let obey = if harmless { Obey::CloseAndRollBack } else { Obey::Close };
+        let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
+        let serves_as = if on_replica { ServesAs::Replica } else { ServesAs::Primary };
+        let (feed, shape) = (&*context.feed, self.shape.clone());
+        let server = ServerWatch { feed, shape, instance, serves_as };
+        let mut interrupt = Interrupt::OfStatement(&entry, obey, server);
         let Some(backend) = self.backends.get_mut(instance) else {
             return Err(self.after_not_sent(instance));
         };
@@ -212,9 +212,16 @@ impl Session {
             Body::Execute { .. } | Body::OnPrepared { .. } => &[],
         });
         let about_last = job.statement.intent == Intent::LastStatement;
-        let sent = if about_last { backend.send_alone(bytes).await } else { backend.send(bytes).await };
-        if sent.is_err() {
-            return Err(self.after_cut(instance, job, &Cut::Server(Delivered::Nothing)));
+        let sending =
+            async { if about_last { backend.send_alone(bytes).await } else { backend.send(bytes).await } };
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent.map_err(|_| Cut::Server(Delivered::Nothing)),
+            // A frozen server takes no more than fits into its socket.
+            cut = interrupt.cut(Delivered::Nothing) => Err(cut),
+        };
+        if let Err(cut) = sent {
+            return Err(self.after_cut(instance, job, &cut));
         }
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
         let mut told = Told::noting(self.reading.ledger());
@@ -257,7 +264,7 @@ impl Session {
                 HoldBack::ReadOnlyOrStopping
             }
             // What a stopping server broke off is not for us to repeat: 1053 is the client's to hear.
-            Intent::NeedsPrimary(_) | Intent::Write(_) if on_primary => HoldBack::ReadOnly,
+            Intent::NeedsPrimary(_) | Intent::Write(_) if on_primary => HoldBack::ReadOnlyOrUncommitted,
             Intent::HarmlessRead
             | Intent::SessionState
             | Intent::TransactionStart { .. }
@@ -283,6 +290,11 @@ impl Session {
         let Some(error) = told.error else { return Err(Next::End(End::Failed)) };
         if self.home.is_some() {
             return Err(self.after_not_sent(instance));
+        }
+        if error.code == 3100 {
+            // The server stops and has rolled the write back: its own error would say less.
+            self.backends.drop_connection(instance);
+            return Err(Next::Fail(Failure::NotExecuted(Cause::InstanceLost)));
         }
         let stopping = error.code == 1053;
         let really = stopping || self.reads_only(instance).await;

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
-use sluice::controller::api::{RefusalCode, Request, SwitchoverRequest};
+use sluice::controller::api::{RefusalCode, Request, Status, SwitchoverRequest};
 use sluice_cluster::{Cluster, wait_until};
 
-use crate::control::{Control, SOON, cluster, writable};
+use crate::control::{Control, SOON, cluster, config, writable};
 
 /// Everything that shows whether a server was changed.
 async fn fingerprint(cluster: &Cluster) -> Vec<(String, u8, String)> {
@@ -23,6 +23,14 @@ async fn fingerprint(cluster: &Cluster) -> Vec<(String, u8, String)> {
     }
     all
 }
+
+/// The primary does not answer, whatever the witnesses say.
+fn is_lost(status: &Status) -> bool {
+    matches!(status.verdict.as_str(), "primary_dead" | "primary_frozen" | "primary_lost")
+}
+
+/// Nothing is promoted by itself.
+const BY_HAND: &str = "[failover]\nautomatic = false\n";
 
 #[tokio::test]
 async fn an_unambiguous_cluster_is_adopted_and_a_restart_goes_on() {
@@ -157,10 +165,10 @@ async fn a_second_writable_server_is_fenced_and_never_a_target() {
 async fn a_frozen_primary_is_held_at_the_gate_and_opened_again() {
     let cluster = cluster(3).await;
     let store = tempfile::tempdir().unwrap();
-    let control = Control::start(&cluster, store.path());
+    let control = Control::start_with(config(&cluster, store.path(), BY_HAND));
     control.settled("db1").await;
     cluster.node(0).freeze().await.unwrap();
-    let lost = control.until("lost", |status| status.verdict == "primary_lost").await;
+    let lost = control.until("lost", is_lost).await;
     assert!(lost.evidence.contains("db1 is frozen"), "{}", lost.evidence);
     assert_eq!((control.primary(), lost.epoch), (None, 1));
     assert!(control.feed.gate().closed().is_some());
@@ -173,10 +181,10 @@ async fn a_frozen_primary_is_held_at_the_gate_and_opened_again() {
 async fn a_restarted_primary_is_checked_and_made_writable() {
     let cluster = cluster(3).await;
     let store = tempfile::tempdir().unwrap();
-    let control = Control::start(&cluster, store.path());
+    let control = Control::start_with(config(&cluster, store.path(), BY_HAND));
     control.settled("db1").await;
     cluster.node(0).kill().await.unwrap();
-    let lost = control.until("lost", |status| status.verdict == "primary_lost").await;
+    let lost = control.until("lost", is_lost).await;
     assert!(lost.evidence.contains("db1 is dead"), "{}", lost.evidence);
     if cluster.node(0).pid().is_none() {
         cluster.node(0).start().await.unwrap();

@@ -16,6 +16,7 @@ mod controller_adoption;
 mod controller_switchover;
 mod data_path;
 mod differential;
+mod failover;
 mod freshness;
 mod host_blocking;
 mod isolation;

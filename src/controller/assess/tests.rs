@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use std::time::Duration;
+
 use super::*;
 use crate::controller::pictures::{healthy, record, row, set, spoil, spoil_channel, unadopted};
 use crate::controller::view::{SemiSyncView, Switch};
@@ -30,11 +32,11 @@ fn all_is_well() {
 fn a_primary_is_lost_only_with_evidence() {
     for (how, seconds, expected) in [
         (Reach::Refused(1), 0, Verdict::PrimarySuspected),
-        (Reach::Refused(2), 0, Verdict::PrimaryLost),
+        (Reach::Refused(2), 0, Verdict::PrimaryLost(Loss::Unconfirmed)),
         (Reach::Silent, 2, Verdict::PrimarySuspected),
-        (Reach::Silent, 3, Verdict::PrimaryLost),
+        (Reach::Silent, 3, Verdict::PrimaryLost(Loss::Unconfirmed)),
         (Reach::Broken("reset".into()), 1, Verdict::PrimarySuspected),
-        (Reach::Broken("reset".into()), 4, Verdict::PrimaryLost),
+        (Reach::Broken("reset".into()), 4, Verdict::PrimaryLost(Loss::Unconfirmed)),
         (Reach::Saturated, 60, Verdict::PrimarySuspected),
         (Reach::LoginFailed("1045".into()), 60, Verdict::PrimarySuspected),
     ] {
@@ -134,7 +136,58 @@ fn a_returned_primary_is_opened_only_with_its_tail() {
 fn an_unknown_primary_is_lost_only_after_all_were_looked_at() {
     let mut view = healthy(3);
     spoil(&mut view, 1, |server| server.uuid = super::super::pictures::uuid(9));
-    assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost);
+    assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost(Loss::Brief));
     view.instances.iter_mut().for_each(|instance| instance.reach = Reach::NotYet);
     assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::Starting);
+}
+
+#[test]
+fn witnesses_decide_how_sure_a_loss_is() {
+    let lost = |view: &mut ClusterView| {
+        spoil_channel(view, 3, |channel| channel.receiver = super::super::view::Thread::Connecting);
+    };
+    let stopped = |view: &mut ClusterView| {
+        for number in [2, 3] {
+            spoil_channel(view, number, |channel| channel.receiver = super::super::view::Thread::Stopped);
+        }
+    };
+    let alone = |view: &mut ClusterView| {
+        reach(view, 2, Reach::Silent, 9);
+        reach(view, 3, Reach::Silent, 9);
+    };
+    let cases: [(Reach, u64, &dyn Fn(&mut ClusterView), Loss); 6] = [
+        (Reach::Refused(2), 0, &lost, Loss::Dead),
+        (Reach::Silent, 3, &lost, Loss::Frozen),
+        (Reach::Broken("reset".into()), 3, &lost, Loss::Frozen),
+        (Reach::Refused(2), 0, &stopped, Loss::Unconfirmed),
+        (Reach::Refused(2), 0, &alone, Loss::Unwitnessed),
+        (Reach::Silent, 9, &alone, Loss::Unwitnessed),
+    ];
+    for (how, seconds, others, expected) in cases {
+        let assessment = verdict(|view| {
+            reach(view, 1, how.clone(), seconds);
+            others(view);
+        });
+        assert_eq!(assessment.verdict, Verdict::PrimaryLost(expected), "{how:?}: {}", assessment.evidence);
+    }
+}
+
+#[test]
+fn a_server_that_says_that_it_stops_is_lost_with_the_first_refusal() {
+    let assessment = verdict(|view| {
+        reach(view, 1, Reach::Refused(1), 0);
+        view.instances.first_mut().expect("db1").stopping = true;
+    });
+    assert_eq!(assessment.verdict, Verdict::PrimaryLost(Loss::Stopping));
+}
+
+#[test]
+fn a_primary_that_died_before_this_sluice_began_is_known_by_name() {
+    let mut view = healthy(3);
+    let unseen = InstanceView::unseen(InstanceId(0), "db1".into());
+    if let Some(first) = view.instances.first_mut() {
+        *first = InstanceView { reach: Reach::Refused(2), failing_since: Some(Instant::now()), ..unseen };
+    }
+    spoil_channel(&mut view, 2, |channel| channel.receiver = super::super::view::Thread::Connecting);
+    assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost(Loss::Dead));
 }

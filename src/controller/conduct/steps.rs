@@ -13,7 +13,7 @@ use super::{Failure, Performance};
 use crate::config::OnLeftover;
 use crate::controller::execute::StepError;
 use crate::controller::instance_operations::{InstanceOperations, POLL};
-use crate::controller::record::{OperationRecord, Phase, Record};
+use crate::controller::record::{OperationKind, OperationRecord, Phase, Record};
 use crate::controller::statements::Grammar;
 use crate::controller::switchover::{self, Step};
 use crate::feed::gate::Closed;
@@ -80,6 +80,7 @@ impl Performance<'_> {
     fn take(&self) -> Result<String, Failure> {
         let operation = OperationRecord {
             id: self.conductor.id.clone(),
+            kind: OperationKind::Switchover,
             who: "operator".into(),
             from: self.plan.from_uuid,
             to: self.plan.to_uuid,

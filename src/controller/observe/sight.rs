@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::control_session::{Rows, SqlError};
 use super::super::statements;
 use super::super::view::Switch;
-use super::{Command, LOOK_DEADLINE, Watcher, cell};
+use super::{Command, PULSE_DEADLINE, Watcher, cell};
 
 /// What ended an observer's pause.
 pub(super) enum Woken {
@@ -40,15 +40,14 @@ impl Watcher {
         }
     }
 
-    /// Asks how far the server is and tells the sessions; `false` when the session broke.
-    pub(super) async fn sight(&mut self) -> bool {
+    /// Asks how far the server is and tells the sessions.
+    pub(super) async fn sight(&mut self) -> Result<(), SqlError> {
         let id = self.id();
-        let Some(session) = self.session.as_mut() else { return false };
+        let session = self.session.as_mut().ok_or(SqlError::Answer("no session"))?;
         let asked = StdInstant::now();
-        let Ok(rows) = session.rows(statements::PROGRESS, LOOK_DEADLINE).await else { return false };
-        let Ok(sighting) = read(&rows, asked) else { return false };
-        self.feed.progress().note(id, sighting);
-        true
+        let rows = session.rows(statements::PROGRESS, PULSE_DEADLINE).await?;
+        self.feed.progress().note(id, read(&rows, asked)?);
+        Ok(())
     }
 }
 

@@ -159,6 +159,7 @@ fn an_operation_left_behind_is_undone_before_and_finished_after_the_epoch_change
     let mut left = record(3);
     left.ackers = vec![uuid(2)];
     left.operation = Some(OperationRecord {
+        kind: crate::controller::record::OperationKind::Switchover,
         id: "x".into(),
         who: "me".into(),
         from: uuid(1),

@@ -9,6 +9,7 @@ fn record(version: u64) -> Record {
         cluster: "shop".into(),
         epoch: 1,
         primary: Uuid::from_u128(1),
+        primary_name: String::new(),
         ackers: vec![],
         wait_count: 0,
         guarantee: Guarantee::None,

@@ -1,0 +1,389 @@
+//! The unplanned change of the primary, as decisions: whether it may begin, whether its quorum is there, what is
+//! certainly acknowledged, and who becomes the primary.
+//!
+//! With `m` recorded ackers and wait count `k`, everything that was acknowledged is on at least one of any
+//! `m - k + 1` of them; and when so many receive nothing any more, nothing further can be acknowledged. Whoever
+//! wins is brought to the union of what all of them have: how complete a member is, is no merit.
+//!
+//! Never here: I/O, a clock, a guess when something is missing.
+
+use sluice_protocol::GtidSet;
+use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
+
+use super::adopt::Policy;
+use super::api::{CandidateStatus, FailoverStatus};
+use super::assess::{Assessment, Loss, Verdict};
+use super::record::{Guarantee, Record};
+use super::statements::version_number;
+use super::view::{BootView, ClusterView, InstanceView, ServerView};
+use crate::config::Promotion;
+
+/// What the configuration says about failover.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// `[failover] automatic`
+    pub automatic: bool,
+    /// By instance: whether it should be the primary.
+    pub promotion: &'a [Promotion],
+    /// Who may acknowledge.
+    pub policy: &'a Policy,
+}
+
+/// How many of the recorded ackers can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// How many have to be stopped.
+    pub needed: usize,
+    /// How many are recorded.
+    pub of: usize,
+    /// Those that answer.
+    pub there: Vec<Uuid>,
+    /// Names of those that don't.
+    pub missing: Vec<String>,
+}
+
+impl Quorum {
+    /// Whether enough of them answer.
+    pub fn is_there(&self) -> bool {
+        self.there.len() >= self.needed
+    }
+
+    /// For people.
+    pub fn describe(&self) -> String {
+        format!(
+            "{} of the {} recorded ackers are needed and {} answer; missing: {}",
+            self.needed,
+            self.of,
+            self.there.len(),
+            if self.missing.is_empty() { "none".to_owned() } else { self.missing.join(", ") }
+        )
+    }
+}
+
+/// How many of the recorded ackers have to receive nothing any more before anybody is promoted.
+pub fn needed(record: &Record) -> usize {
+    (record.ackers.len() + 1).saturating_sub(usize::from(record.wait_count)).max(1)
+}
+
+/// The quorum as far as it answers now.
+pub fn quorum(view: &ClusterView, record: &Record) -> Quorum {
+    let answers = |uuid: &Uuid| view.live().any(|(_, server)| server.uuid == *uuid);
+    let (there, gone): (Vec<Uuid>, Vec<Uuid>) = record.ackers.iter().copied().partition(|uuid| answers(uuid));
+    let missing = gone.iter().map(|uuid| view.name_of(*uuid)).collect();
+    Quorum { needed: needed(record), of: record.ackers.len(), there, missing }
+}
+
+/// Why nothing is promoted by itself now; `None`: it would be.
+pub fn obstacle(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Option<String> {
+    if !rules.automatic {
+        return Some("[failover] automatic = false".into());
+    }
+    if !record.waits() {
+        return Some("commits wait for no acknowledgement, so what was told OK may be lost".into());
+    }
+    if record.guarantee == Guarantee::None {
+        return Some("no write of this epoch was acknowledged yet".into());
+    }
+    let lacking = view.instances.iter().find_map(|instance| {
+        let server = instance.server.as_deref().filter(|server| record.is_acker(server.uuid))?;
+        match &server.boot {
+            BootView::Lacks(settings) => Some(format!(
+                "{} would boot without {}: after a restart it could acknowledge or take writes unasked",
+                instance.name,
+                settings.join(", ")
+            )),
+            BootView::Unknown | BootView::Fenced => None,
+        }
+    });
+    lacking.or_else(|| {
+        (record.ackers.len() < usize::from(record.wait_count)).then(|| "too few ackers are recorded".into())
+    })
+}
+
+/// What follows from an assessment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The primary is not lost, or not for long enough.
+    Nothing,
+    /// It is lost, and this keeps Sluice from acting.
+    Stay(String),
+    /// It is lost, and too few recorded ackers answer.
+    LostQuorum(Quorum),
+    /// Another member is to become the primary.
+    Go,
+}
+
+/// Decides.
+pub fn decide(view: &ClusterView, record: &Record, verdict: &Verdict, rules: &Rules<'_>) -> Decision {
+    let Verdict::PrimaryLost(loss) = verdict else { return Decision::Nothing };
+    match loss {
+        Loss::Brief => return Decision::Nothing,
+        Loss::Unwitnessed => {
+            return Decision::Stay("no other member answers: Sluice itself may be cut off".into());
+        }
+        Loss::Dead | Loss::Stopping | Loss::Frozen | Loss::Unconfirmed => {}
+    }
+    if let Some(obstacle) = obstacle(view, record, rules) {
+        return Decision::Stay(obstacle);
+    }
+    let quorum = quorum(view, record);
+    if quorum.is_there() { Decision::Go } else { Decision::LostQuorum(quorum) }
+}
+
+/// The assessment with what was decided on it: the verdict *lost quorum*, and the next thing to do.
+pub fn explained(assessment: Assessment, decision: &Decision) -> Assessment {
+    match decision {
+        Decision::Nothing | Decision::Go => assessment,
+        Decision::Stay(why) => Assessment {
+            hint: Some(format!("bring it back: nothing is promoted by itself ({why})")),
+            ..assessment
+        },
+        Decision::LostQuorum(quorum) => Assessment {
+            verdict: Verdict::LostQuorum,
+            evidence: format!("{}; lost quorum: {}", assessment.evidence, quorum.describe()),
+            hint: Some(format!(
+                "start {}, or the old primary: Sluice goes on by itself",
+                quorum.missing.join(", ")
+            )),
+            ..assessment
+        },
+    }
+}
+
+/// A member as a candidate and as evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Which.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: String,
+    /// Its `server_uuid`.
+    pub uuid: Uuid,
+    /// Everything that it has executed or received.
+    pub has: GtidSet,
+    /// What it has executed.
+    pub executed: GtidSet,
+    /// Why it can't be the primary, as far as it can be told from it alone.
+    pub objection: Option<String>,
+    /// Whether it may and can acknowledge.
+    pub can_ack: bool,
+    wish: Promotion,
+    drained: bool,
+    version: Option<(u16, u16)>,
+}
+
+impl Member {
+    /// From what was seen of it, with the sets as they were read last.
+    pub fn new(
+        instance: &InstanceView,
+        server: &ServerView,
+        (has, executed): (GtidSet, GtidSet),
+        record: &Record,
+        rules: &Rules<'_>,
+    ) -> Self {
+        let wish = rules.promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+        Self {
+            id: instance.id,
+            name: instance.name.to_string(),
+            uuid: server.uuid,
+            has,
+            executed,
+            objection: objection(server, wish),
+            can_ack: rules.policy.may_ack(instance.id) && server.semi_sync.is_some(),
+            wish,
+            drained: record.marks.iter().any(|mark| *mark.name == *instance.name),
+            version: version_number(&server.version).map(|(major, minor, _)| (major, minor)),
+        }
+    }
+}
+
+/// The hard filters.
+fn objection(server: &ServerView, wish: Promotion) -> Option<String> {
+    if wish == Promotion::MustNot {
+        return Some("promotion = \"must-not\"".into());
+    }
+    if !server.logs.is_on() {
+        return Some("its binary log is off, or leaves out what it replicates".into());
+    }
+    if server.filters > 0 {
+        return Some("it has replication filters".into());
+    }
+    if server.delay > 0 {
+        return Some(format!("it applies with a delay of {} s", server.delay));
+    }
+    if server.semi_sync.is_none() {
+        return Some("the semi-sync plugins are missing".into());
+    }
+    if let Some(channel) = server.other_channels.first() {
+        return Some(format!("it has a second replication channel ({channel})"));
+    }
+    let error = server.channel.as_ref().and_then(|channel| channel.applier_error.as_ref());
+    error.map(|error| format!("its applier failed: {error}"))
+}
+
+/// Who becomes the primary, and on what ground.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The coming primary.
+    pub winner: InstanceId,
+    /// What it has to have executed before it is opened.
+    pub union: GtidSet,
+    /// Members to fetch from what the winner has not received.
+    pub donors: Vec<InstanceId>,
+    /// Members that will acknowledge for it.
+    pub ackers: Vec<InstanceId>,
+    /// Why it won.
+    pub because: String,
+    /// The others, and why not they.
+    pub rejected: Vec<(String, String)>,
+}
+
+/// Elects among the members whose receivers are stopped. `floor` is known to be acknowledged: if the union lacks
+/// some of it, the guarantee was broken somewhere, and a human has to decide.
+pub fn elect(members: &[Member], record: &Record, floor: &GtidSet) -> Result<Chosen, String> {
+    let errant: Vec<GtidSet> = members.iter().map(|member| errant(member, members, record, floor)).collect();
+    let mut union = GtidSet::new();
+    for (member, errant) in members.iter().zip(&errant) {
+        union.extend(&member.has.subtract(errant));
+    }
+    let lacking = floor.subtract(&union);
+    if !lacking.is_empty() {
+        return Err(format!(
+            "the primary had committed {lacking} under the guarantee, but none of {} has it: \
+             nothing is promoted, a human has to decide",
+            names(members)
+        ));
+    }
+    let mut ranked: Vec<(&Member, Option<String>)> = members
+        .iter()
+        .zip(&errant)
+        .map(|(member, errant)| (member, against(member, errant, members, record)))
+        .collect();
+    ranked.sort_by_key(|(member, against)| {
+        let missing = union.subtract(&member.has).count();
+        let unapplied = union.subtract(&member.executed).count();
+        (against.is_some(), rank(member.wish), member.drained, missing > 0, unapplied, member.id)
+    });
+    let Some((winner, None)) = ranked.first() else {
+        let reasons: Vec<String> = ranked
+            .iter()
+            .map(|(member, against)| format!("{}: {}", member.name, against.as_deref().unwrap_or("fit")))
+            .collect();
+        return Err(format!("no member can be the primary: {}", reasons.join("; ")));
+    };
+    let missing = union.subtract(&winner.has);
+    let with_errant: Vec<Uuid> = members
+        .iter()
+        .zip(&errant)
+        .filter(|(_, errant)| !errant.is_empty())
+        .map(|(member, _)| member.uuid)
+        .collect();
+    let others = || members.iter().filter(|member| member.id != winner.id);
+    Ok(Chosen {
+        winner: winner.id,
+        donors: others().filter(|o| !o.has.intersect(&missing).is_empty()).map(|o| o.id).collect(),
+        ackers: others()
+            .filter(|other| other.can_ack && !with_errant.contains(&other.uuid))
+            .map(|other| other.id)
+            .collect(),
+        because: because(winner, &union),
+        rejected: ranked
+            .iter()
+            .skip(1)
+            .map(|(member, against)| {
+                let why = against.clone().unwrap_or_else(|| format!("fit; {} comes first", winner.name));
+                (member.name.clone(), why)
+            })
+            .collect(),
+        union,
+    })
+}
+
+fn because(winner: &Member, union: &GtidSet) -> String {
+    let missing = union.subtract(&winner.has).count();
+    let unapplied = union.subtract(&winner.executed).count();
+    format!("promotion rule {:?}, {unapplied} transactions to apply, {missing} of them to fetch", winner.wish)
+}
+
+fn names(members: &[Member]) -> String {
+    members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn rank(wish: Promotion) -> u8 {
+    match wish {
+        Promotion::Prefer => 0,
+        Promotion::Neutral => 1,
+        Promotion::PreferNot => 2,
+        Promotion::MustNot => 3,
+    }
+}
+
+/// Transactions that only this member has and that the primary did not write. Without another member or a
+/// reading of the primary to compare with, nothing can be said.
+fn errant(member: &Member, members: &[Member], record: &Record, floor: &GtidSet) -> GtidSet {
+    let mut known = floor.clone();
+    members.iter().filter(|other| other.id != member.id).for_each(|other| known.extend(&other.has));
+    if known.is_empty() {
+        return known;
+    }
+    let own = member.has.subtract(&known);
+    own.subtract(&own.of(record.primary))
+}
+
+fn against(member: &Member, errant: &GtidSet, members: &[Member], record: &Record) -> Option<String> {
+    if member.objection.is_some() {
+        return member.objection.clone();
+    }
+    if !errant.is_empty() {
+        return Some(format!("it has transactions of its own ({errant})"));
+    }
+    let others = || members.iter().filter(|other| other.id != member.id);
+    let older = others().find(|other| other.version.is_some() && other.version < member.version);
+    if let Some(older) = older {
+        return Some(format!("{} is of an older version and could not follow it", older.name));
+    }
+    let ackers = others().filter(|other| other.can_ack).count();
+    let needed = usize::from(record.wait_count);
+    (ackers < needed).then(|| format!("it would have {ackers} of {needed} ackers"))
+}
+
+/// Who would win if the primary were lost now, from what was seen last.
+pub fn forecast(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Result<Chosen, String> {
+    let members: Vec<Member> = view
+        .live()
+        .filter(|(_, server)| server.uuid != record.primary)
+        .map(|(instance, server)| {
+            let sets = (server.has(), (*server.executed).clone());
+            Member::new(instance, server, sets, record, rules)
+        })
+        .collect();
+    let quorum = quorum(view, record);
+    if !quorum.is_there() {
+        return Err(format!("lost quorum: {}", quorum.describe()));
+    }
+    elect(&members, record, &GtidSet::new())
+}
+
+/// What `sluice explain failover` says.
+pub fn shown(view: &ClusterView, record: Option<&Record>, rules: &Rules<'_>) -> FailoverStatus {
+    let plain = |state: &str, sentence: String| FailoverStatus {
+        state: state.into(),
+        sentence,
+        ..FailoverStatus::default()
+    };
+    let Some(record) = record else { return plain("off", "the cluster is not adopted yet".into()) };
+    if let Some(obstacle) = obstacle(view, record, rules) {
+        return plain("off", obstacle);
+    }
+    let chosen = match forecast(view, record, rules) {
+        Ok(chosen) => chosen,
+        Err(why) => return plain("not_possible", why),
+    };
+    let winner = view.instances.get(chosen.winner.index()).map(|view| view.name.to_string());
+    let rejected = chosen.rejected.into_iter().map(|(name, why)| CandidateStatus { name, why });
+    FailoverStatus { winner, rejected: rejected.collect(), ..plain("ready", chosen.because) }
+}
+
+#[cfg(test)]
+mod tests;

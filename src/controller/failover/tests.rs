@@ -1,0 +1,211 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
+use super::*;
+use crate::controller::pictures::{healthy, policy, record, set, spoil, spoil_channel, uuid};
+use crate::controller::view::{Reach, SemiSyncView};
+
+fn rules<'a>(policy: &'a Policy, promotion: &'a [Promotion]) -> Rules<'a> {
+    Rules { automatic: true, promotion, policy }
+}
+
+fn lose(view: &mut ClusterView, number: usize) {
+    view.instances[number - 1].reach = Reach::Refused(5);
+}
+
+fn decided(members: u16, spoiled: impl FnOnce(&mut ClusterView, &mut Record)) -> Decision {
+    let (mut view, mut record) = (healthy(members), record(members));
+    if members >= 5 {
+        record.wait_count = 2;
+    }
+    lose(&mut view, 1);
+    spoiled(&mut view, &mut record);
+    decide(&view, &record, &Verdict::PrimaryLost(Loss::Dead), &rules(&policy(members), &[]))
+}
+
+#[test]
+fn the_quorum_is_all_but_k_minus_one_of_the_recorded() {
+    for (ackers, wait_count, expected) in
+        [(1, 1, 1), (2, 1, 2), (2, 2, 1), (3, 1, 3), (3, 2, 2), (4, 1, 4), (4, 2, 3)]
+    {
+        let ackers = (2..2 + ackers).map(uuid).collect();
+        let record = Record { wait_count, ackers, ..record(3) };
+        assert_eq!(needed(&record), expected, "{record:?}");
+    }
+}
+
+#[test]
+fn a_lost_primary_is_replaced_only_if_the_quorum_answers() {
+    assert_eq!(decided(3, |_, _| {}), Decision::Go);
+    let Decision::LostQuorum(quorum) = decided(3, |view, _| lose(view, 3)) else { panic!("no quorum") };
+    assert_eq!(quorum.missing, ["db3"]);
+    assert!(quorum.describe().contains("2 of the 2 recorded ackers are needed and 1 answer; missing: db3"));
+    // Five members, two acknowledgements: one of the four may be gone, two may not.
+    assert_eq!(decided(5, |view, _| lose(view, 5)), Decision::Go);
+    let two = decided(5, |view, _| {
+        lose(view, 4);
+        lose(view, 5);
+    });
+    assert!(matches!(two, Decision::LostQuorum(_)));
+    // The recorded ackers count, not those that happen to be there.
+    let fewer = decided(5, |view, record| {
+        record.ackers.truncate(2);
+        lose(view, 4);
+        lose(view, 5);
+    });
+    assert_eq!(fewer, Decision::Go);
+}
+
+#[test]
+fn without_a_guarantee_or_against_the_configuration_nothing_happens() {
+    let stays = |decision: Decision, word: &str| {
+        let Decision::Stay(why) = decision else { panic!("{decision:?}") };
+        assert!(why.contains(word), "{why}");
+    };
+    stays(decided(3, |_, record| record.guarantee = Guarantee::None), "no write of this epoch");
+    stays(decided(3, |_, record| record.wait_count = 0), "wait for no acknowledgement");
+    let lacks = |view: &mut ClusterView, _: &mut Record| {
+        spoil(view, 2, |server| server.boot = BootView::Lacks(vec!["super_read_only"]));
+    };
+    stays(decided(3, lacks), "db2 would boot without super_read_only");
+    let (view, record, policy) = (healthy(3), record(3), policy(3));
+    let off = Rules { automatic: false, ..rules(&policy, &[]) };
+    stays(decide(&view, &record, &Verdict::PrimaryLost(Loss::Dead), &off), "automatic = false");
+    let on = rules(&policy, &[]);
+    for verdict in [
+        Verdict::Healthy,
+        Verdict::PrimarySuspected,
+        Verdict::SemiSyncStarved,
+        Verdict::PrimaryLost(Loss::Brief),
+    ] {
+        assert_eq!(decide(&view, &record, &verdict, &on), Decision::Nothing);
+    }
+    stays(decide(&view, &record, &Verdict::PrimaryLost(Loss::Unwitnessed), &on), "cut off");
+}
+
+#[test]
+fn a_lost_quorum_names_who_is_missing_and_what_to_do() {
+    let decision = decided(3, |view, _| lose(view, 3));
+    let lost = Assessment {
+        verdict: Verdict::PrimaryLost(Loss::Dead),
+        evidence: "db1 is dead".into(),
+        hint: None,
+        primary: None,
+    };
+    let explained = explained(lost, &decision);
+    assert_eq!(explained.verdict, Verdict::LostQuorum);
+    assert!(explained.evidence.contains("missing: db3"), "{}", explained.evidence);
+    assert!(explained.hint.unwrap().contains("start db3"));
+}
+
+/// Elects among db2 and db3 after `spoiled`, with this floor.
+fn elected(floor: &str, spoiled: impl FnOnce(&mut ClusterView, &mut Record)) -> Result<Chosen, String> {
+    with_wishes(floor, &[], spoiled)
+}
+
+fn with_wishes(
+    floor: &str,
+    wishes: &[Promotion],
+    spoiled: impl FnOnce(&mut ClusterView, &mut Record),
+) -> Result<Chosen, String> {
+    let (mut view, mut record, policy) = (healthy(3), record(3), policy(3));
+    spoiled(&mut view, &mut record);
+    let rules = rules(&policy, wishes);
+    let members: Vec<Member> = view
+        .live()
+        .filter(|(_, server)| server.uuid != record.primary)
+        .map(|(instance, server)| {
+            let sets = (server.has(), (*server.executed).clone());
+            Member::new(instance, server, sets, &record, &rules)
+        })
+        .collect();
+    elect(&members, &record, &set(floor))
+}
+
+fn received(view: &mut ClusterView, number: usize, text: &str) {
+    spoil_channel(view, number, |channel| channel.received = (*set(text)).clone());
+}
+
+#[test]
+fn the_union_is_everything_received_by_anybody() {
+    let chosen = elected("1:1-10", |view, _| received(view, 3, "1:1-12")).unwrap();
+    assert_eq!(chosen.union, *set("1:1-12"));
+    // db3 needs no fetch.
+    assert_eq!((chosen.winner, chosen.donors.as_slice()), (InstanceId(2), &[][..]));
+    assert_eq!(chosen.ackers, [InstanceId(1)]);
+    assert!(chosen.rejected[0].1.contains("db3 comes first"), "{:?}", chosen.rejected);
+}
+
+#[test]
+fn what_only_another_received_is_fetched() {
+    let chosen = elected("", |view, _| {
+        received(view, 2, "1:1-11");
+        received(view, 3, "1:1-10:12");
+    })
+    .unwrap();
+    assert_eq!(chosen.union, *set("1:1-12"));
+    assert_eq!((chosen.winner, chosen.donors.as_slice()), (InstanceId(1), &[InstanceId(2)][..]));
+    // A wish comes before the way to everything.
+    let wishes = [Promotion::Neutral, Promotion::Neutral, Promotion::Prefer];
+    let chosen = with_wishes("", &wishes, |view, _| received(view, 2, "1:1-11")).unwrap();
+    assert_eq!((chosen.winner, chosen.donors.as_slice()), (InstanceId(2), &[InstanceId(1)][..]));
+}
+
+#[test]
+fn a_floor_that_nobody_has_stops_everything() {
+    let refused = elected("1:1-13", |view, _| received(view, 3, "1:1-12")).unwrap_err();
+    assert!(refused.contains("13") && refused.contains("a human has to decide"), "{refused}");
+}
+
+#[test]
+fn hard_filters_come_before_wishes() {
+    let wishes = [Promotion::Neutral, Promotion::Prefer, Promotion::Neutral];
+    let loses: [(fn(&mut ClusterView), &str); 6] = [
+        (|v| spoil(v, 2, |s| s.logs = Default::default()), "binary log"),
+        (|v| spoil(v, 2, |s| s.filters = 1), "filters"),
+        (|v| spoil(v, 2, |s| s.delay = 60), "delay"),
+        (|v| spoil(v, 2, |s| s.semi_sync = None), "plugins"),
+        (|v| spoil_channel(v, 2, |c| c.applier_error = Some("1062".into())), "applier failed"),
+        (|v| spoil(v, 2, |s| s.executed = set("1:1-10,2:1")), "transactions of its own"),
+    ];
+    for (spoiled, word) in loses {
+        let (mut view, record, policy) = (healthy(4), record(4), policy(4));
+        spoiled(&mut view);
+        let rules = rules(&policy, &wishes);
+        let members: Vec<Member> = view
+            .live()
+            .skip(1)
+            .map(|(i, s)| Member::new(i, s, (s.has(), (*s.executed).clone()), &record, &rules))
+            .collect();
+        let chosen = elect(&members, &record, &set("1:1-10")).unwrap();
+        assert_eq!(chosen.winner, InstanceId(2), "{word}");
+        assert!(chosen.union == *set("1:1-10"), "what nobody else has is no part of the history");
+        let why = chosen.rejected.iter().find(|(name, _)| name == "db2").unwrap();
+        assert!(why.1.contains(word), "{why:?}");
+    }
+}
+
+#[test]
+fn nobody_wins_without_ackers_or_against_must_not() {
+    let refused = elected("", |view, _| {
+        spoil(view, 3, |server| server.semi_sync = None::<SemiSyncView>);
+    })
+    .unwrap_err();
+    assert!(refused.contains("db2: it would have 0 of 1 ackers"), "{refused}");
+    let never = [Promotion::MustNot; 3];
+    assert!(with_wishes("", &never, |_, _| {}).unwrap_err().contains("must-not"));
+}
+
+#[test]
+fn a_newer_version_does_not_lead_older_ones() {
+    let chosen = elected("", |view, _| spoil(view, 2, |server| server.version = "9.8.0".into())).unwrap();
+    assert_eq!(chosen.winner, InstanceId(2));
+}
+
+#[test]
+fn a_forecast_says_who_would_win_now() {
+    let policy = policy(3);
+    let rules = rules(&policy, &[]);
+    assert_eq!(forecast(&healthy(3), &record(3), &rules).unwrap().winner, InstanceId(1));
+    let mut view = healthy(3);
+    lose(&mut view, 2);
+    assert!(forecast(&view, &record(3), &rules).unwrap_err().contains("missing: db2"));
+}

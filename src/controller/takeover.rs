@@ -1,0 +1,389 @@
+//! Conducts a failover: confirms the loss, stops the receivers of enough recorded ackers, brings the winner to
+//! everything that any of them has, changes the epoch, opens the winner and lets the held statements go to it.
+//!
+//! Up to the epoch change everything can be left as it is: receivers are started again, and upkeep leads the
+//! members back to the old primary if that returns. After it there is only forward.
+//!
+//! Never here: who wins and on what ground (that is `failover`), a promotion without the quorum.
+
+mod complete;
+mod open;
+mod revoke;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use metrics::{counter, describe_counter, describe_histogram, histogram};
+use sluice_routing::topology::InstanceId;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::api::{OperationState, StepView};
+use super::assess::{self, Assessment, Verdict};
+use super::desk::{Desk, Opened};
+use super::execute::StepError;
+use super::failover::{self, Chosen, Decision, Rules};
+use super::instance_operations::InstanceOperations;
+use super::plan;
+use super::record::{OperationKind, OperationRecord, Phase, Record};
+use super::statements::Grammar;
+use super::view::{ClusterView, Thread};
+use revoke::Held;
+
+/// A failover under way.
+pub(super) type Running = Pin<Box<dyn Future<Output = Ended>>>;
+
+/// How fresh looks at the members may take before anything is done.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a fresh receiver session may take to be attached to a primary that lives.
+const FRESH_RECEIVER: Duration = Duration::from_secs(1);
+/// Looks after the release, so that the next round judges what is.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Another member is the primary.
+    Done,
+    /// Nothing was changed: the primary is not lost after all, or not certainly.
+    NotLost(String),
+    /// It was given up, and everything that can be taken back was.
+    GaveUp(String),
+    /// The epoch was changed, and upkeep has to go on.
+    Stuck(String),
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// A statement or the store.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// A condition was not reached.
+    #[error("{0}")]
+    Unmet(String),
+}
+
+impl From<super::control_session::SqlError> for Failure {
+    fn from(error: super::control_session::SqlError) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+impl From<super::store::StoreError> for Failure {
+    fn from(error: super::store::StoreError) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+/// Begins; the returned future does the work.
+pub(super) fn start(desk: &Arc<Desk>) -> Running {
+    let desk = Arc::clone(desk);
+    Box::pin(async move {
+        describe_counter!("sluice_failovers_total", "Ended failovers by result.");
+        describe_histogram!(
+            "sluice_failover_seconds",
+            "From the last answer of the old primary to the release of held statements."
+        );
+        // Upkeep, switchover and failover share one lock, and the look is made again under it.
+        let _bench = Arc::clone(&desk.bench).lock_owned().await;
+        match confirm(&desk).await {
+            Ok((old, assessment)) => take_over(&desk, old, &assessment).await,
+            Err(why) => Ended::NotLost(why),
+        }
+    })
+}
+
+/// The assessment of this moment, with what was decided on it.
+pub(super) fn judged(desk: &Desk, view: &ClusterView, record: &Record) -> (Assessment, Decision) {
+    let none = Err(String::new());
+    let assessment = assess::assess(view, Some(record), desk.trust(), &none, StdInstant::now());
+    let decision = failover::decide(view, record, &assessment.verdict, &desk.rules());
+    (assessment, decision)
+}
+
+/// Looks again, and where no receiver is known to have lost the primary, makes one attach afresh.
+async fn confirm(desk: &Arc<Desk>) -> Result<(InstanceId, Assessment), String> {
+    let record = desk.record().ok_or("the cluster is not adopted")?;
+    let old = assess::the_primary(&desk.view(), &record).map(|view| view.id);
+    let old = old.ok_or("nobody knows where the primary was")?;
+    desk.observers.look_at(&others(desk, old), Instant::now() + LOOK).await;
+    let view = desk.view();
+    let (assessment, decision) = judged(desk, &view, &record);
+    if decision != Decision::Go {
+        return Err(assessment.evidence);
+    }
+    let Verdict::PrimaryLost(loss) = assessment.verdict else { return Err(assessment.evidence) };
+    if loss.is_certain() {
+        return Ok((old, assessment));
+    }
+    let evidence = fresh_receiver(desk, &view, &record).await?;
+    // It may have answered meanwhile.
+    let (again, decision) = judged(desk, &desk.view(), &record);
+    if decision != Decision::Go {
+        return Err(again.evidence);
+    }
+    Ok((old, Assessment { evidence: format!("{}; {evidence}", again.evidence), ..again }))
+}
+
+/// Every instance but one.
+fn others(desk: &Desk, but: InstanceId) -> Vec<usize> {
+    (0..desk.config.instances.len()).filter(|index| *index != but.index()).collect()
+}
+
+/// Restarts one receiver of the primary: only if that can't attach, the primary is lost for others, too.
+async fn fresh_receiver(desk: &Desk, view: &ClusterView, record: &Record) -> Result<String, String> {
+    let follows = |server: &super::view::ServerView| {
+        server.channel.as_ref().is_some_and(|channel| channel.source == Some(record.primary))
+    };
+    let witness = view.live().find(|(_, server)| follows(server) && record.is_acker(server.uuid));
+    let (witness, _) = witness.ok_or("no member that answers follows the primary")?;
+    let (server, grammar) = desk.at(witness.id).ok_or("there is no such instance")?;
+    let name = &witness.name;
+    let broken = |error: super::control_session::SqlError| format!("{name}: {error}");
+    server.stop_receiver(grammar).await.map_err(broken)?;
+    server.start_receiver(grammar).await.map_err(broken)?;
+    let until = Instant::now() + FRESH_RECEIVER;
+    loop {
+        match server.receiver().await.map_err(broken)? {
+            (Thread::Running, _) => {
+                return Err(format!(
+                    "{name} can attach to the primary afresh: Sluice may be cut off from it"
+                ));
+            }
+            (Thread::Connecting | Thread::Stopped, Some(error)) => {
+                return Ok(format!("a fresh receiver session of {name} failed: {error}"));
+            }
+            (Thread::Connecting | Thread::Stopped, None) if Instant::now() >= until => {
+                return Ok(format!("a fresh receiver session of {name} got no answer"));
+            }
+            (Thread::Connecting | Thread::Stopped, None) => {
+                tokio::time::sleep(super::instance_operations::POLL).await;
+            }
+        }
+    }
+}
+
+/// A failover from its first change to its end.
+struct Takeover {
+    desk: Arc<Desk>,
+    id: String,
+    began: Instant,
+    /// The instance of the old primary.
+    old: InstanceId,
+    /// The record of the old epoch.
+    before: Record,
+    /// Members whose receivers are stopped.
+    held: Vec<Held>,
+    /// Members that follow the winner and have everything.
+    attached: Vec<InstanceId>,
+}
+
+async fn take_over(desk: &Arc<Desk>, old: InstanceId, assessment: &Assessment) -> Ended {
+    let Some(before) = desk.record() else { return Ended::NotLost("the cluster is not adopted".into()) };
+    let id = desk.begin("failover", None, "automatic");
+    let silent = desk.view().instances.get(old.index()).map(|view| view.unanswered(StdInstant::now()));
+    let silent = silent.unwrap_or_default();
+    let began = Instant::now();
+    let before = plan::close_operation(&before);
+    let mut takeover =
+        Takeover { desk: Arc::clone(desk), id, began, old, before, held: Vec::new(), attached: Vec::new() };
+    takeover.note(
+        "detect",
+        began,
+        &assessment.evidence,
+        &format!("{} ms since its last answer", silent.as_millis()),
+    );
+    desk.set_failover(Some(Opened::No));
+    desk.publish();
+    let ended = match takeover.prepare().await {
+        Ok(chosen) => takeover.promote(&chosen, silent).await,
+        Err(failure) => takeover.give_up(&failure).await,
+    };
+    desk.set_coming(None, None);
+    let looked = others(desk, old);
+    desk.observers.look_at(&looked, Instant::now() + LOOK_AFTER).await;
+    desk.set_failover(None);
+    let result = match &ended {
+        Ended::Done => "done",
+        Ended::NotLost(_) => "not_lost",
+        Ended::GaveUp(_) => "given_up",
+        Ended::Stuck(_) => "stuck",
+    };
+    counter!("sluice_failovers_total", "result" => result).increment(1);
+    ended
+}
+
+impl Takeover {
+    fn name(&self, id: InstanceId) -> String {
+        self.desk.config.instances.get(id.index()).map_or_else(String::new, |i| i.name.to_string())
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        self.desk.rules()
+    }
+
+    fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), Failure> {
+        self.desk.at(id).ok_or(Failure::Step(StepError::Gone("there is no such instance")))
+    }
+
+    fn note(&self, name: &str, began: Instant, detail: &str, result: &str) {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(step = name, detail, result, took = ?began.elapsed(), "failover");
+        self.desk.step(
+            &self.id,
+            StepView {
+                name: name.to_owned(),
+                detail: detail.to_owned(),
+                at_us: micros(began.duration_since(self.began)),
+                took_us: Some(micros(began.elapsed())),
+                result: Some(result.to_owned()),
+            },
+        );
+    }
+
+    /// Notes how a step ended and passes its failure on.
+    fn noted<T>(
+        &self,
+        name: &str,
+        began: Instant,
+        outcome: Result<(String, T), Failure>,
+    ) -> Result<T, Failure> {
+        match outcome {
+            Ok((detail, value)) => {
+                self.note(name, began, &detail, "ok");
+                Ok(value)
+            }
+            Err(failure) => {
+                self.note(name, began, "", &format!("failed: {failure}"));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Everything before the epoch change.
+    async fn prepare(&mut self) -> Result<Chosen, Failure> {
+        let began = Instant::now();
+        let recorded = self.take();
+        self.noted("record the operation", began, recorded)?;
+        let began = Instant::now();
+        let stopped = self.revoke().await;
+        self.noted("stop receivers", began, stopped)?;
+        // From here on the old primary can't get an acknowledgement: what it says counts no more.
+        self.desk.publisher.disown(self.old);
+        self.desk.publish();
+        let began = Instant::now();
+        let elected = self.elect();
+        let chosen = self.noted("elect", began, elected)?;
+        for (name, why) in &chosen.rejected {
+            self.note("not elected", began, &format!("{name}: {why}"), "rejected");
+        }
+        let uuid = self.uuid(chosen.winner)?;
+        self.desk.set_coming(Some((chosen.winner, uuid)), None);
+        self.desk.operation(&self.id, |view| view.target = Some(self.name(chosen.winner)));
+        self.complete(&chosen).await?;
+        Ok(chosen)
+    }
+
+    /// The operation is in the record before anything is changed.
+    fn take(&self) -> Result<(String, ()), Failure> {
+        let operation = OperationRecord {
+            id: self.id.clone(),
+            kind: OperationKind::Failover,
+            who: "automatic".into(),
+            from: self.before.primary,
+            to: Uuid::nil(),
+            phase: Phase::Preparing,
+            ackers_before: self.before.ackers.clone(),
+        };
+        let record = self.desk.change(|record| {
+            *record = plan::close_operation(record);
+            record.operation = Some(operation);
+        })?;
+        Ok((
+            format!(
+                "epoch {}, {} ackers, wait count {}",
+                record.epoch,
+                record.ackers.len(),
+                record.wait_count
+            ),
+            (),
+        ))
+    }
+
+    fn elect(&self) -> Result<(String, Chosen), Failure> {
+        let view = self.desk.view();
+        let rules = self.rules();
+        let members: Vec<failover::Member> = self
+            .held
+            .iter()
+            .filter_map(|held| {
+                let instance = view.instances.get(held.id.index())?;
+                let server = instance.server.as_deref()?;
+                let sets = (held.has.clone(), held.executed.clone());
+                Some(failover::Member::new(instance, server, sets, &self.before, &rules))
+            })
+            .collect();
+        let floor = self.desk.floor(&self.before);
+        let chosen = failover::elect(&members, &self.before, &floor).map_err(Failure::Unmet)?;
+        let text = format!("{}: {}; union {}", self.name(chosen.winner), chosen.because, chosen.union);
+        Ok((text, chosen))
+    }
+
+    fn uuid(&self, id: InstanceId) -> Result<Uuid, Failure> {
+        let held = self.held.iter().find(|held| held.id == id).map(|held| held.uuid);
+        held.ok_or(Failure::Step(StepError::Gone("the winner is not among the stopped")))
+    }
+
+    /// Nothing was promoted: receivers run again, so that acknowledgements go on if the primary returns.
+    async fn give_up(&mut self, failure: &Failure) -> Ended {
+        let began = Instant::now();
+        let mut left = Vec::new();
+        for held in &mut self.held {
+            if let Err(error) = held.start_again().await {
+                left.push(format!("{}: {error}", held.name));
+            }
+        }
+        if let Err(error) = self.desk.change(|record| *record = plan::close_operation(record)) {
+            left.push(error.to_string());
+        }
+        let result = if left.is_empty() { "ok".to_owned() } else { format!("failed: {}", left.join("; ")) };
+        self.note("undo: start receivers again", began, "", &result);
+        let outcome = format!("nobody was promoted: {failure}");
+        self.desk.end(&self.id, OperationState::Undone, outcome.clone(), Some("sluice status".into()));
+        Ended::GaveUp(outcome)
+    }
+
+    /// The epoch change and everything after it.
+    async fn promote(&mut self, chosen: &Chosen, silent: Duration) -> Ended {
+        let began = Instant::now();
+        let committed = self.commit(chosen);
+        if let Err(failure) = self.noted("change the epoch", began, committed) {
+            return self.give_up(&failure).await;
+        }
+        if let Err(failure) = self.open(chosen).await {
+            // Upkeep goes on from the record, and opens the gate when the new primary has proved itself.
+            self.desk.set_trust(assess::Trust::Unchecked);
+            let outcome = format!("the epoch is changed, but {failure}; upkeep goes on");
+            self.desk.end(&self.id, OperationState::Failed, outcome.clone(), Some("sluice status".into()));
+            return Ended::Stuck(outcome);
+        }
+        let whole = silent + self.began.elapsed();
+        histogram!("sluice_failover_seconds").record(whole.as_secs_f64());
+        self.desk.operation(&self.id, |view| {
+            view.stall_us = u64::try_from(whole.as_micros()).ok();
+        });
+        let remarks = self.tidy_up(chosen).await;
+        let mut outcome = format!(
+            "the primary is {}; no acknowledged transaction is lost: it has everything that {} had",
+            self.name(chosen.winner),
+            self.held.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ")
+        );
+        if !remarks.is_empty() {
+            outcome = format!("{outcome}; upkeep will mend: {}", remarks.join("; "));
+        }
+        self.desk.end(&self.id, OperationState::Done, outcome, None);
+        Ended::Done
+    }
+}

@@ -1,0 +1,181 @@
+//! Bringing the winner to everything that any held member has, and attaching its ackers, before it is opened.
+//!
+//! What only another member received is fetched from there, with the winner's applier running, as any change of
+//! its source would delete what it has received and not applied.
+//!
+//! Never here: skipping a transaction, a promotion with less than the union.
+
+use std::time::Duration;
+
+use sluice_protocol::GtidSet;
+use sluice_routing::topology::InstanceId;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::revoke::Check;
+use super::{Failure, Takeover};
+use crate::controller::desk::Desk;
+use crate::controller::execute::StepError;
+use crate::controller::failover::Chosen;
+use crate::controller::instance_operations::POLL;
+
+/// Between two looks at how far the winner is, and at those who are held.
+const SLICE: Duration = Duration::from_millis(500);
+/// An applier that executes nothing for so long will not: the attempt is given up.
+const NO_PROGRESS: Duration = Duration::from_secs(10);
+/// How long ackers may take to attach to the winner and to have what it has.
+const ATTACH: Duration = Duration::from_secs(6);
+/// How long the rest may take when there are enough.
+const REST: Duration = Duration::from_millis(300);
+
+impl Takeover {
+    /// Everything between the election and the epoch change.
+    pub(super) async fn complete(&mut self, chosen: &Chosen) -> Result<(), Failure> {
+        let began = Instant::now();
+        let started = self.start_appliers(chosen).await;
+        self.noted("start appliers", began, started)?;
+        if !chosen.donors.is_empty() {
+            let began = Instant::now();
+            let fetched = self.fetch(chosen).await;
+            self.noted("fetch from others", began, fetched)?;
+        }
+        let began = Instant::now();
+        let applied = self.executed(chosen.winner, &chosen.union).await;
+        self.noted("apply everything", began, applied)?;
+        let began = Instant::now();
+        let attached = self.attach(chosen).await;
+        self.noted("attach ackers to the winner", began, attached)?;
+        let began = Instant::now();
+        let address = self.desk.replication_addresses.get(chosen.winner.index()).cloned();
+        let held =
+            self.recheck(Check::Holds(address.as_ref())).await.map(|()| ("all as they were".to_owned(), ()));
+        self.noted("look at the stopped again", began, held)
+    }
+
+    /// A switchover that was under way may have made the winner's applier wait for acknowledgements.
+    async fn start_appliers(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+        let (winner, grammar) = self.server(chosen.winner)?;
+        if winner.waits(grammar).await? {
+            winner.stop_waiting(grammar).await?;
+        }
+        for held in &self.held {
+            let (server, grammar) = self.server(held.id)?;
+            if held.id == chosen.winner || chosen.donors.contains(&held.id) {
+                server.start_applier(grammar).await?;
+            }
+        }
+        Ok(("running".into(), ()))
+    }
+
+    /// The winner follows each donor for as long as it takes to have what the donor has.
+    async fn fetch(&mut self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+        let mut names = Vec::new();
+        for donor in chosen.donors.clone() {
+            let has = self.held.iter().find(|held| held.id == donor).map(|held| held.has.clone());
+            let wanted =
+                has.ok_or(StepError::Gone("the donor is not held any more"))?.intersect(&chosen.union);
+            // What a donor has only received is not in its binary log yet.
+            self.executed(donor, &wanted).await?;
+            let source = self.desk.source(donor).ok_or(StepError::Gone("the donor has no address"))?;
+            let (winner, grammar) = self.server(chosen.winner)?;
+            winner.follow(grammar, &source).await?;
+            self.executed(chosen.winner, &wanted).await?;
+            let (winner, grammar) = self.server(chosen.winner)?;
+            winner.stop_receiver(grammar).await?;
+            names.push(self.name(donor));
+        }
+        Ok((format!("from {}", names.join(", ")), ()))
+    }
+
+    /// Waits until a member has executed `set`, for as long as it makes progress.
+    async fn executed(&mut self, id: InstanceId, set: &GtidSet) -> Result<(String, ()), Failure> {
+        let text = set.to_string();
+        let mut before = None;
+        let mut moved = Instant::now();
+        loop {
+            let (server, _) = self.server(id)?;
+            if server.wait_executed(&text, SLICE).await? {
+                return Ok((format!("{} has executed all of it", self.name(id)), ()));
+            }
+            let executed: GtidSet = server
+                .executed()
+                .await?
+                .parse()
+                .map_err(|_| StepError::Gone("gtid_executed can't be read"))?;
+            let left = set.subtract(&executed).count();
+            if before != Some(left) {
+                (before, moved) = (Some(left), Instant::now());
+                tracing::info!(left, member = self.name(id), "failover: transactions to apply");
+            }
+            if moved.elapsed() > NO_PROGRESS {
+                let name = self.name(id);
+                return Err(Failure::Unmet(format!(
+                    "{name} applies nothing any more, {left} transactions left"
+                )));
+            }
+            // Also keeps the sessions that hold them from being ended as idle.
+            self.recheck(Check::Alive).await?;
+        }
+    }
+
+    /// The winner waits for acknowledgements, the others follow it and acknowledge. Enough of them have to have
+    /// the whole union: then everything acknowledged is on them too, whatever becomes of the winner.
+    async fn attach(&mut self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+        let count = self.before.wait_count;
+        let needed = usize::from(count);
+        let desk = std::sync::Arc::clone(&self.desk);
+        let (winner, grammar) = desk.at(chosen.winner).ok_or(StepError::Gone("there is no such instance"))?;
+        winner.start_waiting(grammar, count, true).await?;
+        let mut tasks = JoinSet::new();
+        for id in chosen.ackers.clone() {
+            let desk = std::sync::Arc::clone(&self.desk);
+            let (winner, union) = (chosen.winner, chosen.union.clone());
+            tasks.spawn(async move { attach_one(&desk, id, winner, &union).await.map(|()| id) });
+        }
+        let mut until = Instant::now() + ATTACH;
+        let (mut attached, mut failed) = (Vec::new(), Vec::new());
+        while let Ok(Some(joined)) = timeout_at(until, tasks.join_next()).await {
+            match joined {
+                Ok(Ok(id)) => attached.push(id),
+                Ok(Err(failure)) => failed.push(failure.to_string()),
+                Err(lost) => failed.push(lost.to_string()),
+            }
+            if attached.len() >= needed {
+                until = until.min(Instant::now() + REST);
+            }
+        }
+        let until = Instant::now() + ATTACH;
+        while winner.waiting_state(grammar).await?.clients < u32::from(count) {
+            if Instant::now() >= until {
+                return Err(Failure::Unmet("the ackers do not attach to the winner".into()));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        if attached.len() < needed {
+            return Err(Failure::Unmet(format!(
+                "{} of {needed} ackers have everything: {}",
+                attached.len(),
+                failed.join("; ")
+            )));
+        }
+        let names: Vec<String> = attached.iter().map(|id| self.name(*id)).collect();
+        self.attached = attached;
+        Ok((names.join(", "), ()))
+    }
+}
+
+async fn attach_one(desk: &Desk, id: InstanceId, winner: InstanceId, union: &GtidSet) -> Result<(), Failure> {
+    let source = desk.source(winner).ok_or(StepError::Gone("the winner has no address"))?;
+    let (server, grammar) = desk.at(id).ok_or(StepError::Gone("there is no such instance"))?;
+    server.start_applier(grammar).await?;
+    server.set_acking_flag(grammar, true).await?;
+    server.follow(grammar, &source).await?;
+    let until = Instant::now() + ATTACH;
+    while !server.has().await?.contains_set(union) {
+        if Instant::now() >= until {
+            return Err(Failure::Unmet("it does not receive everything".into()));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
