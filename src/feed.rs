@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use sluice_routing::topology::{InstanceId, Topology};
+use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
 use tokio::sync::watch;
 
 use gate::Gate;
@@ -115,8 +115,10 @@ impl Publisher {
             || reads(&before) != reads(&next);
         self.feed.progress.follow(&before, &next, Instant::now());
         drop(before);
-        if let Some(primary) = next.primary {
-            self.feed.disowned.fetch_and(!bit(primary), Ordering::SeqCst);
+        if next.primary.is_some() {
+            let serves = |one: &&Instance| next.is_primary(one.id) || one.reads == Reads::Serving;
+            let served = next.instances.iter().filter(serves).fold(0, |bits, one| bits | bit(one.id));
+            self.feed.disowned.fetch_and(!served, Ordering::SeqCst);
         }
         self.feed.topology.store(Arc::new(next));
         if reshaped {
@@ -125,7 +127,7 @@ impl Publisher {
     }
 
     /// Takes the role of the primary from an instance that can't be asked: statements under way there are broken
-    /// off. It lasts until the instance is published as the primary again.
+    /// off. It lasts until the instance serves again, as the primary or as a replica of another one.
     pub fn disown(&self, instance: InstanceId) {
         if self.feed.disowned.fetch_or(bit(instance), Ordering::SeqCst) & bit(instance) == 0 {
             self.feed.shape.send_modify(|generation| *generation += 1);
@@ -135,5 +137,37 @@ impl Publisher {
     /// The read half, for what the controller itself wants to look at (gate, sessions).
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_routing::topology::ReadsStopped;
+
+    use super::*;
+
+    #[test]
+    fn a_disowned_primary_is_asked_again_when_it_serves_under_another_one() {
+        let (old, new) = (InstanceId(0), InstanceId(1));
+        let topology = |primary: Option<InstanceId>, reads: Reads| {
+            let mut instances =
+                [old, new].map(|id| Instance::unchecked(id, Arc::from("db"), Arc::from("h:1")));
+            for instance in &mut instances {
+                instance.reads = if instance.id == old { reads } else { Reads::Serving };
+            }
+            Topology { primary, ..Topology::unknown(instances) }
+        };
+        let (publisher, feed) = channel(1, topology(Some(old), Reads::Serving));
+        let mut shape = feed.shape_changes();
+        publisher.disown(old);
+        assert!(feed.is_disowned(old) && !feed.is_disowned(new) && shape.has_changed().unwrap_or(false));
+        shape.mark_unchanged();
+        publisher.disown(old);
+        assert!(!shape.has_changed().unwrap_or(true), "nobody is woken twice");
+        publisher.publish(topology(None, Reads::Serving));
+        publisher.publish(topology(Some(new), Reads::Stopped(ReadsStopped::Unreachable)));
+        assert!(feed.is_disowned(old));
+        publisher.publish(topology(Some(new), Reads::Serving));
+        assert!(!feed.is_disowned(old));
     }
 }

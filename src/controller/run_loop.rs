@@ -416,7 +416,8 @@ impl Looped {
     }
 
     fn idle(&self) -> Result<(), Refusal> {
-        let Some(running) = self.desk.running().filter(|_| self.switchover.is_some()) else { return Ok(()) };
+        let busy = self.switchover.is_some() || self.takeover.is_some();
+        let Some(running) = self.desk.running().filter(|_| busy) else { return Ok(()) };
         Err(Refusal {
             code: RefusalCode::Busy,
             reason: format!("the {} {} is under way", running.kind, running.id),
