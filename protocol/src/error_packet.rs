@@ -40,6 +40,10 @@ pub enum ErrorCode {
     NoPluginSupport,
     /// 1290: a write where only reads are served.
     ReadOnly,
+    /// 1317: a KILL reached it.
+    Interrupted,
+    /// 1421: a prepared statement without an open cursor.
+    NoOpenCursor,
     /// 1461: too many prepared statements.
     TooManyStatements,
     /// 1792: a write in a read-only transaction.
@@ -67,6 +71,8 @@ impl ErrorCode {
             Self::UnknownStatement => 1243,
             Self::NoPluginSupport => 1251,
             Self::ReadOnly => 1290,
+            Self::Interrupted => 1317,
+            Self::NoOpenCursor => 1421,
             Self::TooManyStatements => 1461,
             Self::ReadOnlyTransaction => 1792,
             Self::MalformedPacket => 1835,
@@ -87,9 +93,11 @@ impl ErrorCode {
             Self::RolledBack => *b"40001",
             Self::TooManyStatements => *b"42000",
             Self::ReadOnlyTransaction => *b"25006",
+            Self::Interrupted => *b"70100",
             Self::NoSuchThread
             | Self::UnknownStatement
             | Self::ReadOnly
+            | Self::NoOpenCursor
             | Self::MalformedPacket
             | Self::SecureTransportRequired => *b"HY000",
         }
@@ -116,6 +124,8 @@ impl ErrorCode {
             Self::ReadOnly => {
                 "The MySQL server is running with the --read-only option so it cannot execute this statement"
             }
+            Self::Interrupted => "Query execution was interrupted",
+            Self::NoOpenCursor => "The statement has no open cursor.",
             Self::TooManyStatements => "Can't create more than max_prepared_stmt_count statements",
             Self::ReadOnlyTransaction => "Cannot execute statement in a READ ONLY transaction.",
             Self::MalformedPacket => "Malformed communication packet.",
@@ -226,11 +236,17 @@ impl ErrPacket<'static> {
         Self::with_message(ErrorCode::NoSuchThread, &format!("Unknown thread id: {id}"))
     }
 
-    /// 1243 in MySQL's wording; `command` is the one that named it, such as `mysqld_stmt_execute`.
+    /// 1243 in MySQL's wording, the same for every command that names one.
     #[must_use]
-    pub fn unknown_statement(id: u32, command: &str) -> Self {
-        let message = format!("Unknown prepared statement handler ({id}) given to {command}");
+    pub fn unknown_statement(id: u32) -> Self {
+        let message = format!("Unknown prepared statement handler ({id}) given to mysql_stmt_precheck");
         Self::with_message(ErrorCode::UnknownStatement, &message)
+    }
+
+    /// 1421 in MySQL's wording.
+    #[must_use]
+    pub fn no_open_cursor(id: u32) -> Self {
+        Self::with_message(ErrorCode::NoOpenCursor, &format!("The statement ({id}) has no open cursor."))
     }
 }
 

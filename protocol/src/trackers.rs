@@ -9,6 +9,7 @@ mod changes;
 mod filter;
 
 pub use self::changes::{SessionChanges, TransactionState, VariableChange};
+pub(crate) use self::filter::Mark;
 pub use self::filter::{TrackerFilter, TransactionStates, VariableFilter};
 
 use crate::{Malformed, Reader};

@@ -8,7 +8,7 @@ use sluice_protocol::ok_packet::OkPacket;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
 use sluice_protocol::{Header, frame_payload};
-use sluice_routing::intent::{Intent, Statement, classify};
+use sluice_routing::intent::{AfterEnd, Intent, Statement, classify};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
@@ -274,7 +274,10 @@ impl Session {
                 // The frames that came are sent on unless something of them was for us.
                 let frames = (!self.hints.taken).then(|| command.frames());
                 let body = Body::Query { view, frames };
-                self.run_job(&Job { body, expect: Expect::Query, statement: &statement }).await
+                let told =
+                    self.run_job_told(&Job { body, expect: Expect::Query, statement: &statement }).await?;
+                let released = told.is_some_and(|told| told.error.is_none()) && releases(&statement);
+                if released { Err(End::ClientLeft) } else { Ok(()) }
             }
         }
     }
@@ -388,9 +391,14 @@ impl Session {
     }
 }
 
+/// Whether the server ends the connection behind its answer.
+fn releases(statement: &Statement) -> bool {
+    matches!(statement.intent, Intent::TransactionEnd { next: AfterEnd::Release, .. })
+}
+
 /// `SELECT CONNECTION_ID()` answered with the id the client knows, under the same column name.
 fn connection_id_query(id: u32, column: &[u8]) -> Vec<u8> {
-    let mut text = format!("SELECT {id} AS `").into_bytes();
+    let mut text = format!("SELECT CAST({id} AS UNSIGNED) AS `").into_bytes();
     for &byte in column {
         if byte == b'`' {
             text.push(b'`');

@@ -78,6 +78,8 @@ pub(crate) enum ClientFault {
     PacketTooLarge,
     /// A prepared statement that is not there.
     UnknownStatement(u32),
+    /// A prepared statement that has no open cursor.
+    NoOpenCursor(u32),
     /// Too many prepared statements.
     TooManyStatements,
     /// KILL of an id that is not there.
@@ -133,9 +135,8 @@ fn client_fault(fault: ClientFault) -> (Option<ErrPacket<'static>>, AfterAnswer)
         ClientFault::PacketTooLarge => {
             (Some(ErrPacket::own(ErrorCode::PacketTooLarge, "")), AfterAnswer::Close)
         }
-        ClientFault::UnknownStatement(id) => {
-            (Some(ErrPacket::unknown_statement(id, "mysqld_stmt_execute")), AfterAnswer::Continue)
-        }
+        ClientFault::UnknownStatement(id) => (Some(ErrPacket::unknown_statement(id)), AfterAnswer::Continue),
+        ClientFault::NoOpenCursor(id) => (Some(ErrPacket::no_open_cursor(id)), AfterAnswer::Continue),
         ClientFault::TooManyStatements => {
             (Some(ErrPacket::own(ErrorCode::TooManyStatements, "")), AfterAnswer::Continue)
         }

@@ -32,6 +32,9 @@ const MAY_KILL: &[u8] = b"SELECT 1 FROM information_schema.user_privileges \
 impl Session {
     /// `KILL` of an id as the client knows it.
     pub(super) async fn kill(&mut self, kind: KillKind, id: u64) -> Result<(), End> {
+        if id == u64::from(self.registration.entry().id) {
+            return self.kill_itself(kind).await;
+        }
         let own_slot = self.context.feed.registry().slot();
         let known = u32::try_from(id).ok().and_then(|id| self.context.feed.registry().get(id));
         // From here on the other session keeps the connection that it has.
@@ -63,9 +66,6 @@ impl Session {
             Ok(Answer::Ok(_) | Answer::Rows { .. }) => {
                 if let (KillKind::Connection, Some(entry)) = (kind, session) {
                     entry.order(Order::Close);
-                    if entry.id == self.registration.entry().id {
-                        return Err(End::Ordered);
-                    }
                 }
                 self.answer_ok().await
             }
@@ -73,6 +73,16 @@ impl Session {
             Err(NotReady::Dial(_) | NotReady::Lost | NotReady::NoSchema(_) | NotReady::Unfit) => {
                 self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await
             }
+        }
+    }
+
+    /// What a KILL of oneself interrupts is that very statement.
+    async fn kill_itself(&mut self, kind: KillKind) -> Result<(), End> {
+        let interrupted = sluice_protocol::ErrPacket::own(sluice_protocol::ErrorCode::Interrupted, "");
+        self.fail(&Failure::Refused(interrupted)).await?;
+        match kind {
+            KillKind::Query => Ok(()),
+            KillKind::Connection => Err(End::Ordered),
         }
     }
 

@@ -107,9 +107,13 @@ impl Session {
 
     /// COM_STMT_FETCH
     pub(super) async fn fetch(&mut self, client_id: u32, command: &ClientCommand) -> Result<(), End> {
-        let open = self.statements.get(client_id).is_some_and(|known| known.attached == Attached::Cursor);
-        if !open {
-            return self.fail(&Failure::Client(ClientFault::UnknownStatement(client_id))).await;
+        let fault = match self.statements.get(client_id) {
+            Some(known) if known.attached == Attached::Cursor => None,
+            Some(_) => Some(ClientFault::NoOpenCursor(client_id)),
+            None => Some(ClientFault::UnknownStatement(client_id)),
+        };
+        if let Some(fault) = fault {
+            return self.fail(&Failure::Client(fault)).await;
         }
         let statement = Statement::of(Intent::NeedsPrimary(PrimaryNeed::Attached));
         let body = Body::OnPrepared { client_id, payload: command.payload() };

@@ -27,6 +27,11 @@ const HALF_DONE: [Effect; 5] = [
     Effect::SetsTrackers,
     Effect::SetsLastInsertId,
 ];
+/// The flags that say something about more than the statement just done.
+const LASTING: StatusFlags = StatusFlags::IN_TRANS
+    .union(StatusFlags::AUTOCOMMIT)
+    .union(StatusFlags::NO_BACKSLASH_ESCAPES)
+    .union(StatusFlags::IN_TRANS_READONLY);
 
 impl Session {
     /// Takes in what the answer to `statement` at `instance` told.
@@ -42,7 +47,7 @@ impl Session {
         };
         if let Some(status) = status {
             self.facts.observe_status(status);
-            self.status = status - StatusFlags::SESSION_STATE_CHANGED;
+            self.status = status & LASTING;
         }
         self.facts.observe_statement(statement, outcome);
         self.remember_replayable(statement, outcome);

@@ -273,7 +273,10 @@ impl ResponseRelay {
             check_control(length, MAX_CONTROL_PACKET)?;
             let Some(payload) = payload_at(input, at, length) else { return Ok(EofDue::NotKnownYet) };
             let status = OkPacket::parse(payload)?.status - StatusFlags::SESSION_STATE_CHANGED;
-            let only_one = status.contains(StatusFlags::CURSOR_EXISTS);
+            // A cursor inside a procedure leaves this flag too, but there an OK follows.
+            let only_one = self.expect == Expect::Execute
+                && status.contains(StatusFlags::CURSOR_EXISTS)
+                && !status.contains(StatusFlags::MORE_RESULTS_EXISTS);
             return Ok(if only_one { EofDue::No } else { EofDue::Yes(status) });
         }
         let out_parameters_possible = self.expect == Expect::Execute

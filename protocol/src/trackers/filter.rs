@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Tracker;
-use crate::StatusFlags;
+use crate::{Malformed, Reader, StatusFlags};
 
 /// Variables that `session_track_system_variables` names by default.
 const DEFAULT_VARIABLES: [&[u8]; 5] = [
@@ -38,23 +38,27 @@ impl VariableFilter {
 /// Which transaction states a client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionStates {
-    /// That an explicit transaction began: outside of a transaction a server tells no more under
-    /// `session_track_transaction_info = OFF`, the default (seen on 9.7.4).
-    Beginnings,
-    /// Also that it ended: what a server tells by default within one.
-    Boundaries,
+    /// That an explicit transaction began or ended, once each, and nothing of what is done in it: what a server tells
+    /// under `session_track_transaction_info = OFF`, the default (seen on 9.7.4).
+    Marks {
+        /// Whether the client was told that one is open.
+        open: bool,
+    },
     /// Every one.
     All,
 }
 
-impl TransactionStates {
-    fn passes(self, letters: &[u8]) -> bool {
-        match self {
-            Self::Beginnings => letters == b"T_______",
-            Self::Boundaries => matches!(letters, b"T_______" | b"________"),
-            Self::All => true,
-        }
-    }
+/// What one OK packet says about explicit transactions to a client that is told the marks only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing.
+    Nothing,
+    /// One began.
+    Began,
+    /// The open one ended.
+    Ended,
+    /// The open one ended and another began: servers mark the packet and say nothing (seen on 9.7.4).
+    Another,
 }
 
 /// The trackers that the client itself asked for. What this project switched on for itself on a backend connection
@@ -89,7 +93,7 @@ impl TrackerFilter {
         Self {
             kinds: 1 << Self::SYSTEM_VARIABLE | 1 << Self::SCHEMA | 1 << Self::TRANSACTION_STATE,
             variables: VariableFilter::ServerDefaults,
-            transactions: if within { TransactionStates::Boundaries } else { TransactionStates::Beginnings },
+            transactions: TransactionStates::Marks { open: within },
         }
     }
 
@@ -105,7 +109,7 @@ impl TrackerFilter {
         Self {
             kinds: 0,
             variables: VariableFilter::ServerDefaults,
-            transactions: TransactionStates::Beginnings,
+            transactions: TransactionStates::Marks { open: false },
         }
     }
 
@@ -130,12 +134,47 @@ impl TrackerFilter {
         self.with(Self::SYSTEM_VARIABLE)
     }
 
-    /// Whether the client is to see this change.
+    /// The same, with these transaction states passing.
     #[must_use]
-    pub fn passes(&self, tracker: &Tracker<'_>) -> bool {
+    pub fn with_transactions(mut self, transactions: TransactionStates) -> Self {
+        self.transactions = transactions;
+        self.with(Self::TRANSACTION_STATE)
+    }
+
+    /// Takes in what the changes of one packet say about explicit transactions.
+    pub(crate) fn mark(&mut self, block: &[u8]) -> Result<Mark, Malformed> {
+        let TransactionStates::Marks { open } = &mut self.transactions else { return Ok(Mark::Nothing) };
+        let (mut explicit, mut described) = (*open, false);
+        let mut reader = Reader::new(block);
+        while !reader.is_empty() {
+            match Tracker::read(&mut reader)? {
+                Tracker::TransactionState(letters) => explicit = letters.first() == Some(&b'T'),
+                Tracker::TransactionCharacteristics(text) => described = !text.is_empty(),
+                Tracker::SystemVariable { .. }
+                | Tracker::Schema(_)
+                | Tracker::StateChange(_)
+                | Tracker::Gtids(_)
+                | Tracker::Unknown { .. } => {}
+            }
+        }
+        let mark = match (*open, explicit) {
+            (false, true) => Mark::Began,
+            (true, false) => Mark::Ended,
+            (true, true) if described => Mark::Another,
+            (true, true) | (false, false) => Mark::Nothing,
+        };
+        *open = explicit;
+        Ok(if self.kinds & Self::bit(Self::TRANSACTION_STATE) == 0 { Mark::Nothing } else { mark })
+    }
+
+    /// Whether the client is to see this change of a packet with this mark.
+    pub(crate) fn passes(&self, tracker: &Tracker<'_>, mark: Mark) -> bool {
         let value_passes = match tracker {
             Tracker::SystemVariable { name, .. } => self.variables.passes(name),
-            Tracker::TransactionState(letters) => self.transactions.passes(letters),
+            Tracker::TransactionState(_) => match self.transactions {
+                TransactionStates::All => true,
+                TransactionStates::Marks { .. } => matches!(mark, Mark::Began | Mark::Ended),
+            },
             Tracker::Schema(_)
             | Tracker::StateChange(_)
             | Tracker::Gtids(_)

@@ -77,14 +77,26 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Exactly `SELECT CONNECTION_ID()`: the text of the expression.
+/// Exactly `SELECT CONNECTION_ID()`, also with a name for the column: the text that names the column.
 pub(super) fn own_connection_id(reader: &Reader<'_>) -> Option<Span> {
     let shape = Shape::of(reader)?;
     let exact = shape.kind(0) == Some(TokenKind::Word(Word::Select))
         && shape.calls(FunctionKind::ConnectionId)
-        && shape.is(3, b')')
-        && shape.kind(4).is_none();
-    exact.then_some(Span { start: shape.span(1)?.start, end: shape.span(3)?.end })
+        && shape.closes(3);
+    if !exact {
+        return None;
+    }
+    let name = match shape.kind(4) {
+        None => return Some(Span { start: shape.span(1)?.start, end: shape.span(3)?.end }),
+        Some(TokenKind::Word(Word::As)) => 5,
+        Some(_) => 4,
+    };
+    let span = shape.span(name)?;
+    match shape.kind(name) {
+        Some(TokenKind::Word(_)) => Some(span),
+        Some(TokenKind::Quoted) => Some(Span { start: span.start + 1, end: span.end.checked_sub(1)? }),
+        Some(_) | None => None,
+    }
 }
 
 /// `SELECT GET_LOCK('name', n)`: the name.

@@ -30,7 +30,7 @@ fn a_point_select_passes_in_one_step() {
 
 #[test]
 fn stripping_trackers_needs_no_second_step() {
-    let end = b"\xfe\x00\x00\x03\x40\x00\x00\x00\x0b\x05\x09\x08T_R___S_";
+    let end = b"\xfe\x00\x00\x03\x40\x00\x00\x00\x0b\x05\x09\x08I_R___S_";
     let mut stream = packets(&[b"\x01", COLUMN, b"\x011", end]);
     let before = stream.len();
     let mut relay = relay(Expect::Query, TRACK_EOFLESS);
@@ -41,6 +41,36 @@ fn stripping_trackers_needs_no_second_step() {
     assert_eq!(stream[..bytes], packets(&[b"\x01", COLUMN, b"\x011", b"\xfe\x00\x00\x03\x00\x00\x00"]));
     let state = ok_of(&event).0.changes.transaction_state.unwrap();
     assert!(state.is_open() && !state.has_written() && !state.tables_locked());
+}
+
+/// Default settings tell only that explicit transactions begin and end, and nothing of what they did.
+#[test]
+fn transactions_are_told_by_their_marks() {
+    let state = |letters: &str| [b"\x05\x09\x08", letters.as_bytes()].concat();
+    let began = b"\x04\x13\x12START TRANSACTION;";
+    let ok = |flags: &[u8; 2], block: &[u8]| {
+        let mut out = [b"\x00\x00\x00", &flags[..], b"\x00\x00\x00"].concat();
+        crate::WireAppend::push_lenenc_bytes(&mut out, block);
+        out
+    };
+    let more = b"\x0b\x40";
+    let stream = packets(&[
+        &ok(more, &[&state("T___W___")[..], began].concat()),
+        &ok(more, &state("T_R_W_S_")),
+        &ok(more, &[&state("T_______")[..], began].concat()),
+        &ok(more, &state("_______L")),
+        &ok(more, &[&state("T_R_____")[..], began].concat()),
+        &ok(b"\x03\x40", b"\x02\x01\x31"),
+    ]);
+    let told = packets(&[
+        &ok(more, &state("T_______")),
+        b"\x00\x00\x00\x0b\x00\x00\x00",
+        &ok(more, b""),
+        &ok(more, &state("________")),
+        &ok(more, &state("T_R_____")),
+        b"\x00\x00\x00\x03\x00\x00\x00",
+    ]);
+    assert_eq!(relayed(Expect::Query, TRACK_EOFLESS, &stream).bytes, told);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn trackers() -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
         3 => (entry(2, b"1"), false),
         4 => (entry(3, &[&[0][..], &texts(&[&text])].concat()), false),
         5 => (entry(4, &texts(&[&text])), false),
-        6 => (entry(5, &texts(&[b"T_R___S_"])), false),
+        6 => (entry(5, &texts(&[b"I_R___S_"])), false),
         _ => (entry(9, &text), false),
     });
     vec(one, 0..5)
