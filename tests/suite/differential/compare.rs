@@ -110,6 +110,8 @@ const OPEN: &[Known] = &[
     case("a session_track variable", "", "", OWN_TRACKERS),
     case("session_track variables seen", "", "", OWN_TRACKERS),
     case("trackers after COM_RESET_CONNECTION", "", "", OWN_TRACKERS),
+    case("errors of the last", "a: S", "", DIAGNOSTICS),
+    case("warnings of", "a: SHOW", "", DIAGNOSTICS),
     case("Laravel", "", "", NAMES),
     case("WordPress", "", "", NAMES),
     case("charset", "", "", NAMES),
