@@ -84,6 +84,18 @@ const ALLOWED: &[Known] = &[
     ),
     case("event definitions", "a: SHOW", "status", "as above"),
     case(
+        "COM_STMT_EXECUTE every parameter type",
+        "a execute s: NULL",
+        "",
+        "what type a NULL without a type has is remembered from executions before; anew prepared, there are none",
+    ),
+    case(
+        "COM_STMT_EXECUTE types only",
+        "a again",
+        "column 1",
+        "as above: how wide a parameter is taken to be",
+    ),
+    case(
         "COM_STMT_EXECUTE read again after",
         "a execute",
         "status",
@@ -110,6 +122,13 @@ const OPEN: &[Known] = &[
     case("a session_track variable", "", "", OWN_TRACKERS),
     case("session_track variables seen", "", "", OWN_TRACKERS),
     case("trackers after COM_RESET_CONNECTION", "", "", OWN_TRACKERS),
+    case("", "a: SHOW WARNINGS", "", DIAGNOSTICS),
+    case(
+        "",
+        "a: SELECT LAST_INSERT_ID(), @v",
+        "column 2",
+        "a variable that is not set has another session's type",
+    ),
     case("errors of the last", "a: S", "", DIAGNOSTICS),
     case("warnings of", "a: SHOW", "", DIAGNOSTICS),
     case("Laravel", "", "", NAMES),
@@ -148,8 +167,7 @@ const OPEN: &[Known] = &[
 /// Trackers that a client enables by itself.
 const OWN_TRACKERS: &str = "session_track_* of the client are not followed yet";
 /// Errors and warnings of the last statement.
-const DIAGNOSTICS: &str =
-    "what the last statement left is lost when a switchover comes between it and the question";
+const DIAGNOSTICS: &str = "what the last statement left is lost when its connection was lent, or a switchover came, before the question";
 /// SET NAMES with a collation, restored on another connection.
 const NAMES: &str = "SET NAMES ... COLLATE comes back as another collation in column definitions";
 
