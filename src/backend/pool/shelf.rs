@@ -15,9 +15,10 @@ const MAX_LOOKED_AT: usize = 32;
 /// How long a connection that remembers something about its owner's last statement is kept for him even
 /// though others wait.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// A connection used within this time is taken from its owner only if nothing has to be changed on it:
-/// setting two busy sessions' states in turn costs more than a second connection.
-const BUSY: Duration = Duration::from_millis(50);
+/// A connection used within this time is left to its owner unless somebody has to wait for a place: he is about
+/// to come back, perhaps for what his last statement left there (ROW_COUNT(), FOUND_ROWS()), and setting two busy
+/// sessions' states in turn costs more than a second connection.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Where a parked connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,9 +181,7 @@ impl<P: Pooled> Shelf<P> {
             self.cursor = slot + 1;
             let lives = entry.owner == Owner::Lives;
             let busy = lives && now.duration_since(entry.parked_at) < BUSY;
-            if let Some(distance) = entry.pooled.distance(wanted)
-                && (distance == 0 || !busy)
-            {
+            if !busy && let Some(distance) = entry.pooled.distance(wanted) {
                 let rank = (distance, (entry.kept, lives, entry.parked_at));
                 if best.as_ref().is_none_or(|(known, _)| rank < *known) {
                     best = Some((rank, slot));
