@@ -9,6 +9,7 @@ mod loss;
 use std::time::Instant;
 
 use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
 
 use super::record::{Guarantee, Record};
 use super::view::{ClusterView, InstanceView, LockView, Reach, ServerView};
@@ -202,9 +203,7 @@ fn without_record(view: &ClusterView, adoptable: &Result<String, String>) -> Ass
                 instance.name, row.epoch, row.who
             ),
         )
-        .hint(format!(
-            "bring the store folder back; or, sure that no other Sluice runs: sluice adopt --primary {name}"
-        ));
+        .hint(stale_hint(view, row.primary));
     }
     if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
         return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
@@ -238,10 +237,24 @@ fn stale(view: &ClusterView, record: &Record) -> Option<Assessment> {
                 row.who
             ),
         )
-        .hint(format!(
-            "bring the newest store folder back; or, sure that no other Sluice runs: sluice adopt --primary {name}"
-        )),
+        .hint(stale_hint(view, row.primary)),
     )
+}
+
+/// What to do about a store that is behind the servers. Names the primary only once its server was seen.
+fn stale_hint(view: &ClusterView, primary: Uuid) -> String {
+    let back = "bring the newest store folder back";
+    let sure = "sure that no other Sluice runs";
+    match view.by_uuid(primary) {
+        Some(instance) => format!("{back}; or, {sure}: sluice adopt --primary {}", instance.name),
+        None if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) => {
+            format!("{back}; not every instance has been looked at yet")
+        }
+        None => format!(
+            "{back}; or start the server with that server_uuid, or correct its address; or, {sure} and sure that no \
+             write is lost by it: sluice adopt --primary NAME of another instance"
+        ),
+    }
 }
 
 fn never_seen(view: &ClusterView, record: &Record) -> Assessment {
