@@ -78,6 +78,10 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.start_waiting(grammar, record(desk)?.wait_count, true).await?)
         }
+        Step::PersistBoot(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            Ok(server.persist_boot(grammar).await?)
+        }
         Step::Resume(id) => resume(desk, *id).await,
         Step::Barrier(id) => barrier(desk, *id).await,
     }

@@ -93,6 +93,10 @@ pub fn obstacle(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Optio
                 instance.name,
                 settings.join(", ")
             )),
+            BootView::Ignored => Some(format!(
+                "{} has persisted_globals_load=OFF: after a restart it could acknowledge or take writes unasked",
+                instance.name
+            )),
             BootView::Unknown | BootView::Fenced => None,
         }
     });

@@ -23,10 +23,14 @@ impl Which {
 }
 
 /// Server-wide privileges of the control account, each with its reason.
-const CONTROL: [(&str, &str); 9] = [
+const CONTROL: [(&str, &str); 10] = [
     ("REPLICATION_SLAVE_ADMIN", "START, STOP, CHANGE and RESET REPLICA"),
     ("RELOAD", "RESET REPLICA ALL"),
     ("SYSTEM_VARIABLES_ADMIN", "super_read_only, semi-sync, sql_log_bin of its own session"),
+    (
+        "PERSIST_RO_VARIABLES_ADMIN",
+        "what a server starts with: read-only, not replicating, not acknowledging",
+    ),
     ("CONNECTION_ADMIN", "KILL of what blocks a switchover; a login when max_connections is reached"),
     ("SERVICE_CONNECTION_ADMIN", "the admin port"),
     ("PROCESS", "who blocks a switchover, who holds the lock of another Sluice"),

@@ -287,6 +287,11 @@ impl InstanceOperations {
         self.run(&grammar.set_acking(on), QUICK).await
     }
 
+    /// Makes the server start fenced the next time.
+    pub(super) async fn persist_boot(&self, grammar: Grammar) -> Result<(), SqlError> {
+        self.run(&grammar.persist_boot(), QUICK).await
+    }
+
     /// Makes commits wait.
     pub(super) async fn start_waiting(
         &self,

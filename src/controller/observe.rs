@@ -21,7 +21,9 @@ use super::board::Board;
 use super::control_session::{ControlSession, Rows, SqlError, Target};
 use super::record::EpochRow;
 use super::statements;
-use super::view::{ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread};
+use super::view::{
+    BootView, ChannelView, LockView, PROBE_EVERY, Reach, SemiSyncView, ServerView, Switch, Thread,
+};
 use crate::config::Config;
 use crate::feed::Feed;
 use sight::Woken;
@@ -427,7 +429,8 @@ fn read_channels(server: &mut ServerView, rows: &Rows) {
 fn read_settings(server: &mut ServerView, rows: &Rows) {
     let mut semi_sync = SemiSyncView::default();
     let mut plugins = 0;
-    let (mut log_bin, mut log_updates) = (Switch::Off, Switch::Off);
+    let mut boot = Vec::new();
+    let (mut log_bin, mut log_updates, mut load) = (Switch::Off, Switch::Off, Switch::Off);
     for row in rows {
         let [Some(name), value] = row.as_slice() else { continue };
         let value = value.as_deref().unwrap_or_default();
@@ -452,6 +455,8 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
             "rpl_semi_sync_replica_status" => semi_sync.acking_now = Switch::of(value),
             "uptime" => server.uptime = value.parse().unwrap_or_default(),
             "gtid_mode" => server.gtid_mode = Switch::of(value),
+            name if name.starts_with("boot ") => boot.push((name.to_owned(), Switch::of(value))),
+            "persisted_globals_load" => load = Switch::of(value),
             "log_bin" => log_bin = Switch::of(value),
             "log_replica_updates" => log_updates = Switch::of(value),
             "sluice filters" => server.filters = value.parse().unwrap_or_default(),
@@ -462,6 +467,7 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
         }
     }
     server.logs = if log_bin.is_on() { log_updates } else { Switch::Off };
+    server.boot = BootView::of(&boot, load);
     // Both plugins, or it is of no use.
     server.semi_sync = (plugins == 2).then_some(semi_sync);
 }

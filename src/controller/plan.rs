@@ -12,7 +12,7 @@ use super::adopt::Policy;
 use super::assess::{Assessment, Verdict};
 use super::record::{Guarantee, Phase, Record};
 use super::statements;
-use super::view::{ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
+use super::view::{BootView, ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
 
 /// Where replicas reach an instance: host and port.
 pub type Address = (String, u16);
@@ -48,6 +48,8 @@ pub enum Step {
     StartWaiting(InstanceId),
     /// Make the primary writable after its tail was checked, and prove it with an acknowledged write.
     Resume(InstanceId),
+    /// Have it start fenced the next time.
+    PersistBoot(InstanceId),
     /// Write the row of this epoch; acknowledged, it establishes the guarantee.
     Barrier(InstanceId),
 }
@@ -71,6 +73,7 @@ impl Step {
             Self::StopAcking(id) => format!("{} stops acknowledging", name(id)),
             Self::StartWaiting(id) => format!("commits on {} wait for acknowledgements", name(id)),
             Self::Resume(id) => format!("make {} writable again", name(id)),
+            Self::PersistBoot(id) => format!("persist the boot settings of {}", name(id)),
             Self::Barrier(id) => format!("write the epoch row on {}", name(id)),
         }
     }
@@ -109,6 +112,12 @@ pub fn plan(
     }
     steps.extend(acknowledging(view, record, policy));
     steps.extend(primary_side(primary, server, record, &assessment.verdict));
+    if record.waits() {
+        let unfenced =
+            |server: &ServerView| server.semi_sync.is_some() && matches!(server.boot, BootView::Lacks(_));
+        let unfenced = view.live().filter(|(_, server)| unfenced(server));
+        steps.extend(unfenced.map(|(instance, _)| Step::PersistBoot(instance.id)));
+    }
     steps
 }
 

@@ -88,10 +88,13 @@ pub(super) const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      UNION ALL SELECT LOWER(variable_name), variable_value FROM performance_schema.global_variables \
      WHERE variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR variable_name IN \
      ('gtid_mode','replica_net_timeout','slave_net_timeout','max_connections','log_bin','log_replica_updates',\
-     'log_slave_updates') \
+     'log_slave_updates','persisted_globals_load') \
      UNION ALL SELECT 'sluice filters', COUNT(*) FROM performance_schema.replication_applier_filters \
      WHERE filter_rule<>'' \
-     UNION ALL SELECT 'sluice delay', MAX(desired_delay) FROM performance_schema.replication_applier_configuration";
+     UNION ALL SELECT 'sluice delay', MAX(desired_delay) FROM performance_schema.replication_applier_configuration \
+     UNION ALL SELECT CONCAT('boot ', LOWER(variable_name)), variable_value FROM performance_schema.persisted_variables \
+     WHERE variable_name IN ('super_read_only','skip_replica_start','skip_slave_start','relay_log_recovery') \
+     OR variable_name LIKE 'rpl\\_semi\\_sync\\_%\\_enabled'";
 
 /// The highest epoch that the server carries.
 pub(super) const EPOCH_ROW: &str =
@@ -306,6 +309,20 @@ impl Grammar {
             Self::Source => format!("SET GLOBAL replica_net_timeout={NET_TIMEOUT}"),
             Self::Master => format!("SET GLOBAL slave_net_timeout={NET_TIMEOUT}"),
         }
+    }
+
+    /// Settings for the next start: read-only, not replicating, neither waiting nor acknowledging, relay logs kept.
+    /// A server that starts must do nothing that it was not told; its relay logs may be the only copy.
+    pub(super) fn persist_boot(self) -> String {
+        let (source, replica) = self.semi_sync();
+        let start = match self {
+            Self::Source => "skip_replica_start",
+            Self::Master => "skip_slave_start",
+        };
+        format!(
+            "SET PERSIST_ONLY super_read_only=ON, PERSIST_ONLY {start}=ON, PERSIST_ONLY relay_log_recovery=OFF, \
+             PERSIST_ONLY rpl_semi_sync_{source}_enabled=OFF, PERSIST_ONLY rpl_semi_sync_{replica}_enabled=OFF"
+        )
     }
 
     /// Switches the acknowledging side.

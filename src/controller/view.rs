@@ -172,6 +172,32 @@ pub enum BootView {
     Fenced,
     /// These settings are missing.
     Lacks(Vec<&'static str>),
+    /// It does not read what is persisted: `persisted_globals_load` is off.
+    Ignored,
+}
+
+/// What has to be persisted, and how; the names are those of the newest servers.
+const BOOT: [(&str, Switch); 5] = [
+    ("super_read_only", Switch::On),
+    ("skip_replica_start", Switch::On),
+    ("relay_log_recovery", Switch::Off),
+    ("rpl_semi_sync_source_enabled", Switch::Off),
+    ("rpl_semi_sync_replica_enabled", Switch::Off),
+];
+
+impl BootView {
+    /// From what is persisted, each name behind `boot `, and whether that is read at a start.
+    pub(super) fn of(persisted: &[(String, Switch)], is_read: Switch) -> Self {
+        if !is_read.is_on() {
+            return Self::Ignored;
+        }
+        let is_as = |name: &str, wanted: Switch| {
+            persisted.iter().any(|(key, value)| key.strip_prefix("boot ") == Some(name) && *value == wanted)
+        };
+        let lacking = BOOT.iter().filter(|(name, wanted)| !is_as(name, *wanted));
+        let lacking: Vec<&'static str> = lacking.map(|(name, _)| *name).collect();
+        if lacking.is_empty() { Self::Fenced } else { Self::Lacks(lacking) }
+    }
 }
 
 /// The cluster's lock on one server.

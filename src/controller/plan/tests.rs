@@ -48,7 +48,8 @@ fn the_only_acker_is_not_restarted_for_its_settings() {
 
 #[test]
 fn one_fault_one_step() {
-    let cases: [(fn(&mut ClusterView), Step); 16] = [
+    let cases: [(fn(&mut ClusterView), Step); 17] = [
+        (|v| spoil(v, 1, |s| s.boot = BootView::Lacks(vec!["super_read_only"])), Step::PersistBoot(DB1)),
         (|v| spoil(v, 2, |s| s.lock = LockView::Free), Step::TakeLock(DB2)),
         (|v| spoil(v, 3, |s| s.read_only = Switch::Off), Step::Fence(DB3)),
         (|v| semi_sync(v, 2, |s| s.waiting = Switch::On), Step::StopWaiting(DB2)),
