@@ -22,6 +22,7 @@ mod kill_target;
 pub mod login;
 mod metrics;
 mod moves;
+mod own_trackers;
 mod place;
 mod prepared;
 mod prepared_commands;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sluice_protocol::{Capabilities, StatusFlags, TrackerFilter};
+use sluice_protocol::{Capabilities, StatusFlags};
 use sluice_routing::decide::{Fallback, Listener};
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
@@ -191,6 +192,8 @@ struct Session {
     owed: Option<Failure>,
     /// What the client asked of us for the current statement.
     hints: Hints,
+    /// The session trackers that the client switched on for itself.
+    own_trackers: own_trackers::OwnTrackers,
     warming: Option<Warming>,
     /// The number of the packet that begins the answer to the current command.
     answer_sequence: u8,
@@ -277,6 +280,7 @@ impl Session {
             reading,
             owed: None,
             hints: Hints::default(),
+            own_trackers: own_trackers::OwnTrackers::default(),
             warming: None,
             answer_sequence: 1,
             large_command: None,
@@ -296,15 +300,6 @@ impl Session {
 
     fn client_capabilities(&self) -> Capabilities {
         self.login.client_capabilities
-    }
-
-    /// What the client is to see of the servers' trackers.
-    fn tracker_filter(&self) -> TrackerFilter {
-        TrackerFilter::server_defaults(match self.transaction {
-            Transaction::Explicit => self.status,
-            // A server does not tell of the end of a transaction that autocommit=0 began.
-            Transaction::Implicit => self.status - StatusFlags::IN_TRANS,
-        })
     }
 
     /// The loop over the client's commands.

@@ -29,8 +29,8 @@ pub enum Effect {
     SetsTracked,
     /// As above, and text after it may be read differently (sql_mode, character sets).
     SetsReading,
-    /// Variables that Sluice itself needs are set: they must be set again afterwards.
-    SetsTrackers,
+    /// `session_track_...` variables, which Sluice needs for itself, are set or shown: the client's own have to be there.
+    UsesTrackers,
     /// `autocommit` is set.
     SetsAutocommit,
     /// `GLOBAL` or `PERSIST` variables are set.
@@ -53,7 +53,7 @@ impl Effect {
         Self::ChangesSchema,
         Self::SetsTracked,
         Self::SetsReading,
-        Self::SetsTrackers,
+        Self::UsesTrackers,
         Self::SetsAutocommit,
         Self::SetsGlobal,
         Self::SetsLastInsertId,
@@ -72,7 +72,7 @@ impl Effect {
             Self::ChangesSchema => "changes_schema",
             Self::SetsTracked => "sets_tracked",
             Self::SetsReading => "sets_reading",
-            Self::SetsTrackers => "sets_trackers",
+            Self::UsesTrackers => "uses_trackers",
             Self::SetsAutocommit => "sets_autocommit",
             Self::SetsGlobal => "sets_global",
             Self::SetsLastInsertId => "sets_last_insert_id",
@@ -123,6 +123,13 @@ impl Effects {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
+    }
+
+    /// Whether the statement leaves everything as it was: it may still use the client's trackers.
+    pub(crate) fn change_nothing(&self) -> bool {
+        let mut others = self.clone();
+        others.set &= !bit(Effect::UsesTrackers);
+        others.is_empty()
     }
 
     /// All effects, in the order of the enum.
@@ -209,7 +216,7 @@ impl Effects {
             self.assignments.clear();
             self.begins(PinReason::UserVariable, None);
         }
-        let reads_change = [Effect::SetsReading, Effect::SetsTrackers].iter().any(|&e| self.has(e));
+        let reads_change = [Effect::SetsReading, Effect::UsesTrackers].iter().any(|&e| self.has(e));
         if reads_change {
             // What follows in the text may have been cut differently by the server.
             self.add(Effect::Unprovable);

@@ -278,7 +278,7 @@ impl Statement {
         match (self.wish, self.intent) {
             (Wish::Primary, _) => self.distrust(PrimaryNeed::Hint),
             (Wish::Replica | Wish::Last, Intent::NeedsPrimary(need))
-                if need.only_differs() && self.effects.is_empty() =>
+                if need.only_differs() && self.effects.change_nothing() =>
             {
                 self.intent = Intent::HarmlessRead;
             }

@@ -51,6 +51,8 @@ pub(crate) struct Backend {
     pub(crate) hidden: Hidden,
     /// Whose last statement was the last on it.
     pub(crate) last_user: LastUser,
+    /// Whose session trackers are on.
+    pub(crate) trackers: Trackers,
     /// To be sent before the next command.
     first: BytesMut,
     /// How many answers come for that.
@@ -83,6 +85,17 @@ pub(crate) enum LastUser {
     ThisSession,
     /// Another one.
     Another,
+}
+
+/// Whose session trackers are switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trackers {
+    /// Our own.
+    Ours,
+    /// The client's, for one statement and what is asked about it.
+    Lent,
+    /// The client's, and those of ours that tell of variables, schema and other state.
+    LentWithOurs,
 }
 
 impl Pooled for Backend {
@@ -138,6 +151,7 @@ impl Backend {
             statements: ServerStatements::default(),
             hidden: Hidden::Nothing,
             last_user: LastUser::ThisSession,
+            trackers: Trackers::Ours,
             first: BytesMut::new(),
             first_answers: 0,
             accepted: HashSet::new(),
@@ -296,6 +310,7 @@ impl Backend {
             Roles::AsTheyAre => Hidden::Possible,
         };
         self.last_user = LastUser::Another;
+        self.trackers = Trackers::Ours;
         Ok(())
     }
 

@@ -278,7 +278,7 @@ impl Session {
         }
         let effects = &statement.effects;
         let several = effects.has(Effect::SeveralStatements);
-        if effects.has(Effect::SetsTrackers) && several {
+        if effects.has(Effect::UsesTrackers) && several {
             self.reading.note_unknown_write();
         }
         let open = told.status.is_some_and(|status| status.contains(StatusFlags::IN_TRANS));

@@ -14,7 +14,7 @@ use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Duration, Instant};
 
-use super::backends::{Backend, Hidden, NotReady, Roles};
+use super::backends::{Backend, Hidden, NotReady, Roles, Trackers};
 use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
@@ -138,7 +138,9 @@ impl Session {
         let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
         for instance in instances {
             let Some(backend) = self.own(instance) else { continue };
-            let held = backend.hidden == Hidden::Possible || self.home == Some(instance);
+            let (hidden, trackers) = (backend.hidden, backend.trackers);
+            let lent = trackers != Trackers::Ours;
+            let held = hidden == Hidden::Possible || lent || self.home == Some(instance);
             let roles = if home == Some(instance) { Roles::AsTheyAre } else { Roles::OfLogin };
             if held
                 && let Some(backend) = self.backends.get_mut(instance)
@@ -161,6 +163,7 @@ impl Session {
     /// What a reset and a change of user have in common.
     fn forget_session(&mut self) {
         self.statements.clear();
+        self.own_trackers = super::own_trackers::OwnTrackers::default();
         self.facts.observe_reset();
         self.status = StatusFlags::AUTOCOMMIT;
         self.home = None;

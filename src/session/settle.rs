@@ -17,14 +17,13 @@ use super::prepared::Attached;
 use super::relay::Told;
 use super::state::Settings;
 use super::{Session, Transaction};
-use crate::backend::tracker_statement;
 
 /// What leaves open, if the statement fails, what it has set.
 const HALF_DONE: [Effect; 5] = [
     Effect::SeveralStatements,
     Effect::SetsTracked,
     Effect::SetsReading,
-    Effect::SetsTrackers,
+    Effect::UsesTrackers,
     Effect::SetsLastInsertId,
 ];
 /// The flags that say something about more than the statement just done.
@@ -56,13 +55,7 @@ impl Session {
         self.take_in_collation(instance, told).await;
         self.note_on_connection(instance, statement, told, &before);
         self.take_in_insert_id(instance, statement, told).await;
-        if statement.effects.has(Effect::SetsTrackers)
-            && let Some(backend) = self.backends.get_mut(instance)
-            && !matches!(backend.query(tracker_statement()).await, Ok(Answer::Ok(_)))
-        {
-            // Without trackers this connection would hide what happens on it.
-            self.backends.drop_connection(instance);
-        }
+        self.settle_trackers(instance, statement).await;
         self.note_answer(instance, statement, told);
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();

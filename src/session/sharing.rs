@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, UseAs};
+use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, Trackers, UseAs};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -252,7 +252,8 @@ impl Session {
         if entry.is_being_killed() {
             return;
         }
-        let shared = |backend: &Backend| backend.connection.identity.is_some();
+        let shared =
+            |backend: &Backend| backend.connection.identity.is_some() && backend.trackers == Trackers::Ours;
         for backend in self.backends.release(|it| shared(it) && home != Some(it.connection.instance)) {
             let instance = backend.connection.instance;
             let Some(key) = Key::opened(&backend.connection, &self.login) else { continue };

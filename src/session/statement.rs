@@ -192,7 +192,9 @@ impl Session {
         let frames = self.frames_for(instance, job).await?;
         let hold_back = self.hold_back(instance, job.statement);
         let in_transaction = self.facts.in_transaction();
-        let (capabilities, filter) = (self.client_capabilities(), self.tracker_filter());
+        let filter = self.trackers_for(instance, job.statement, job.runs()).await;
+        let filter = filter.map_err(|not_ready| self.after_not_ready(instance, not_ready))?;
+        let capabilities = self.client_capabilities();
         let entry = std::sync::Arc::clone(self.registration.entry());
         let context = std::sync::Arc::clone(&self.context);
         let harmless = in_transaction && !self.may_have_committed(job);
@@ -230,7 +232,10 @@ impl Session {
             relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, &mut interrupt).await;
         match relayed {
             Ok(Shown::ToClient) => {}
-            Ok(Shown::HeldBack) => return Ok((told, Shown::HeldBack)),
+            Ok(Shown::HeldBack) => {
+                self.take_trackers_back(instance).await;
+                return Ok((told, Shown::HeldBack));
+            }
             Err(cut) => return Err(self.after_cut(instance, job, &cut)),
         }
         if let Body::Execute { client_id, key, .. } = job.body {

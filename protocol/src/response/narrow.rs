@@ -38,7 +38,9 @@ impl Client {
             rewrite_state(payload, layout, letters)?;
         }
         let says_another = mark == Mark::Another && self.capabilities.contains(Capabilities::SESSION_TRACK);
-        let left = if kept == 0 && !says_another {
+        // A server that turns a tracker on may mark a packet and say nothing (seen on 9.7.4).
+        let as_it_is = self.filter.shows_all() && self.capabilities.contains(Capabilities::SESSION_TRACK);
+        let left = if kept == 0 && !says_another && !as_it_is {
             overwrite(payload, layout.status, &unmarked.bits().to_le_bytes());
             if info_is_empty { layout.info } else { layout.changes }
         } else if kept == block {

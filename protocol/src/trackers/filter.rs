@@ -103,6 +103,11 @@ impl TrackerFilter {
         Self { kinds: u8::MAX, variables: VariableFilter::All, transactions: TransactionStates::All }
     }
 
+    /// Whether this is [`Self::everything`].
+    pub(crate) const fn shows_all(&self) -> bool {
+        self.kinds == u8::MAX
+    }
+
     /// Nothing passes.
     #[must_use]
     pub const fn nothing() -> Self {

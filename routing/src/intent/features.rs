@@ -20,6 +20,8 @@ pub(super) enum Sign {
     AssignsInline,
     UserVariable,
     SystemVariable,
+    /// `@@session_track_...`
+    TrackerVariable,
     /// `SQL_CALC_FOUND_ROWS`
     FoundRows,
     LastStatement,
@@ -207,6 +209,9 @@ impl Features {
             self.add(Sign::LastStatement);
         } else {
             self.add(Sign::SystemVariable);
+        }
+        if variables::variable(name) == variables::Variable::Tracker {
+            self.add(Sign::TrackerVariable);
         }
     }
 

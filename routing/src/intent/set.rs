@@ -135,7 +135,7 @@ fn variable(scope: Scope, name: &[u8], reader: &mut Reader<'_>, effects: &mut Ef
             effects.add(Effect::SetsTracked);
             effects.add(Effect::SetsReading);
         }
-        Variable::Tracker => effects.add(Effect::SetsTrackers),
+        Variable::Tracker => effects.add(Effect::UsesTrackers),
         Variable::InsertId => effects.add(Effect::SetsLastInsertId),
         Variable::Untracked => effects.begins(PinReason::UntrackedVariable, None),
     }

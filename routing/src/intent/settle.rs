@@ -82,6 +82,9 @@ fn add_effects(promised: Intent, signs: Features, reader: &Reader<'_>, effects: 
     if signs.has(Sign::FoundRows) {
         effects.add(Effect::CountsFoundRows);
     }
+    if signs.has(Sign::TrackerVariable) && promised == Intent::HarmlessRead {
+        effects.add(Effect::UsesTrackers);
+    }
     if signs.has(Sign::SetsLastInsertId) {
         effects.add(Effect::SetsLastInsertId);
     }

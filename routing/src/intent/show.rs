@@ -5,10 +5,11 @@
 
 use super::reader::Reader;
 use super::{Intent, PrimaryNeed};
+use crate::effects::{Effect, Effects};
 use crate::lexer::Word;
 
 /// `SHOW`, from behind that word.
-pub(super) fn read(reader: &mut Reader<'_>) -> Intent {
+pub(super) fn read(reader: &mut Reader<'_>, effects: &mut Effects) -> Intent {
     while reader.take_any(&[Word::Full, Word::Extended]).is_some() {}
     let server = Intent::NeedsPrimary(PrimaryNeed::ServerShow);
     let Some(kind) = reader.peek_word() else { return server };
@@ -32,6 +33,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Intent {
         Word::Create if reader.take_any(&CREATED).is_some() => Intent::HarmlessRead,
         Word::Warnings | Word::Errors => Intent::LastStatement,
         Word::Count if counts_diagnostics(reader) => Intent::LastStatement,
+        Word::Variables => {
+            effects.add(Effect::UsesTrackers);
+            server
+        }
+        Word::Session | Word::Local if reader.take(Word::Variables) => {
+            effects.add(Effect::UsesTrackers);
+            server
+        }
         _ => server,
     }
 }

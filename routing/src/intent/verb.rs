@@ -36,7 +36,7 @@ fn statement(word: Word, reader: &mut Reader<'_>, effects: &mut Effects) -> Inte
         }
         Word::Checksum => Intent::HarmlessRead,
         Word::Explain | Word::Desc | Word::Describe => read::explain(reader),
-        Word::Show => show::read(reader),
+        Word::Show => show::read(reader, effects),
         Word::Insert | Word::Replace => {
             read::insert(reader);
             Intent::Write(WriteKind::Data)

@@ -162,6 +162,7 @@ words! {
     User = "USER",
     Value = "VALUE",
     Values = "VALUES",
+    Variables = "VARIABLES",
     View = "VIEW",
     Warnings = "WARNINGS",
     With = "WITH",
