@@ -41,6 +41,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sluice_protocol::{Capabilities, StatusFlags};
 use sluice_routing::decide::{Fallback, Listener};
+use sluice_routing::lexer::LexMode;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::net::TcpStream;
@@ -236,11 +237,9 @@ pub async fn serve(
     // The client has been told why it was not let in, and the login has counted it.
     let Ok(logged_in) = login::login(tcp, registration.entry(), &context.login).await else { return };
     context.metrics.session_began();
-    let LoggedIn { client, login, first_backend, place } = logged_in;
+    let LoggedIn { client, login, mode, first_backend, place } = logged_in;
     let mut session = Session::new(context, client, login, registration, worker);
-    if let Some(connection) = first_backend {
-        session.adopt_first(connection);
-    }
+    session.begin(mode, first_backend);
     let end = session.run().await;
     session.context.metrics.session_ended(end);
     tracing::debug!(session = session.registration.entry().id, ?end, "session ended");
@@ -289,13 +288,16 @@ impl Session {
         }
     }
 
-    /// Takes over the connection that verified the login: it has the schema already.
-    fn adopt_first(&mut self, connection: crate::backend::BackendConnection) {
-        self.facts = SessionFacts::new(connection.mode);
+    /// Begins as the login left it: with the connection that verified it, if there is one, which has the schema
+    /// already.
+    fn begin(&mut self, mode: LexMode, first: Option<crate::backend::BackendConnection>) {
+        self.facts = SessionFacts::new(mode);
         if let Some(schema) = self.state.schema() {
             self.facts.observe_schema(schema);
         }
-        self.backends.insert(Backend::new(connection, Arc::clone(self.state.settings())));
+        if let Some(connection) = first {
+            self.backends.insert(Backend::new(connection, Arc::clone(self.state.settings())));
+        }
     }
 
     fn client_capabilities(&self) -> Capabilities {

@@ -41,11 +41,14 @@ pub enum Effect {
     CountsFoundRows,
     /// A table is renamed: what is known of temporary tables by name isn't any more.
     RenamesTables,
+    /// Who may log in, with what, or into which schema, is different afterwards (accounts, roles and privileges;
+    /// DROP DATABASE).
+    ChangesAccess,
 }
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Writes,
         Self::MayCommit,
         Self::Unprovable,
@@ -59,6 +62,7 @@ impl Effect {
         Self::SetsLastInsertId,
         Self::CountsFoundRows,
         Self::RenamesTables,
+        Self::ChangesAccess,
     ];
 
     /// The stable label for `sluice explain route` and tests.
@@ -78,6 +82,7 @@ impl Effect {
             Self::SetsLastInsertId => "sets_last_insert_id",
             Self::CountsFoundRows => "counts_found_rows",
             Self::RenamesTables => "renames_tables",
+            Self::ChangesAccess => "changes_access",
         }
     }
 }

@@ -28,7 +28,8 @@ use shelf::Shelf;
 /// A connection unused for this long is closed. Servers behind firewalls and `wait_timeout` forget idle
 /// connections after minutes.
 const IDLE_LIMIT: Duration = Duration::from_mins(5);
-/// A connection that no session may come back to is closed sooner: newcomers bring one from their login.
+/// A connection that no session may come back to is closed sooner: where clients come and go, the next one is
+/// given it long before.
 const ABANDONED_LIMIT: Duration = Duration::from_mins(1);
 /// Longest life of a connection: load spreads again over servers behind one name, and what a server gathers
 /// per connection is let go.

@@ -193,9 +193,7 @@ impl Session {
             super::freshness::Reading::new(self.context.freshness(), &self.context.feed, &self.login.user);
         self.replica = None;
         self.forget_session();
-        if let Some(connection) = changed.first_backend {
-            self.adopt_first(connection);
-        }
+        self.begin(changed.mode, changed.first_backend);
         Ok(())
     }
 }

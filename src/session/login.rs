@@ -1,11 +1,12 @@
 //! Login of a client: greeting, TLS, authentication, and the first backend connection.
 //!
-//! Nobody keeps a user list here: a server decides, by letting us log in with the client's password. A
-//! remembered verifier only spares the client the full exchange; the server is still asked at each login.
+//! Nobody keeps a user list here: a server decides, by letting us log in with the client's password. What a
+//! server said holds for `[login] max_age` for the same password and schema; then the next login asks again.
 //! Nothing is opened to an instance before the client's handshake response has arrived.
 //!
 //! Never here: a command after login, a decision about routing, a password in a log.
 
+mod admissions;
 mod context;
 mod exchange;
 mod guesses;
@@ -25,9 +26,11 @@ use sluice_protocol::command::ChangeUser;
 use sluice_protocol::compression::Algorithm;
 use sluice_protocol::handshake::{ClientLogin, HandshakeError, attributes};
 use sluice_protocol::{Capabilities, ErrPacket, ErrorCode, OkPacket, StatusFlags};
+use sluice_routing::lexer::LexMode;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use self::admissions::Admission;
 use self::exchange::{Applicant, Proof};
 use self::guesses::Leave;
 use self::refusal::Failure;
@@ -79,7 +82,7 @@ async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> R
     };
     let mut applicant = Applicant { client: &mut client, peer: entry.peer, deadline };
     match decide(&mut applicant, &request, login, entry, context).await {
-        Ok((login, first_backend)) => {
+        Ok(Judged { login, verdict }) => {
             entry.set_user(&String::from_utf8_lossy(&login.user));
             place.logged_in();
             let client = match Algorithm::agreed(request.capabilities, request.zstd_level) {
@@ -87,7 +90,8 @@ async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> R
                 Some(algorithm) => client.compressed(algorithm).map_err(|_| LoginEnd::BadHandshake)?,
                 None => client,
             };
-            Ok(LoggedIn { client, login, first_backend, place })
+            let (mode, first_backend) = verdict.into_parts();
+            Ok(LoggedIn { client, login, mode, first_backend, place })
         }
         Err(failure) => {
             let caps = request.capabilities;
@@ -103,7 +107,7 @@ async fn decide(
     login: BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
+) -> Result<Judged, Failure> {
     if context.settings().demands_tls() && request.channel == ChannelSecurity::Plain {
         let code = ErrorCode::SecureTransportRequired;
         return Err(Failure::own(LoginEnd::TlsRequired, code, "no TLS"));
@@ -116,6 +120,34 @@ async fn decide(
     let_in(applicant, proof, login, entry, context).await
 }
 
+/// Who said that a login is right.
+#[derive(Debug)]
+enum Verdict {
+    /// A server, just now.
+    Server(Box<BackendConnection>),
+    /// A server, a short while ago.
+    Remembered(Admission),
+    /// Nobody who could be asked; the password was right a short while ago.
+    Nobody,
+}
+
+impl Verdict {
+    /// How a server reads the texts of the session, and the connection if there is one.
+    fn into_parts(self) -> (LexMode, Option<BackendConnection>) {
+        match self {
+            Self::Server(connection) => (connection.mode, Some(*connection)),
+            Self::Remembered(admission) => (admission.mode, None),
+            Self::Nobody => (LexMode::default(), None),
+        }
+    }
+}
+
+/// A login that is right.
+struct Judged {
+    login: BackendLogin,
+    verdict: Verdict,
+}
+
 /// Has a server decide about a proved login and welcomes the client.
 async fn let_in(
     applicant: &mut Applicant<'_>,
@@ -123,59 +155,75 @@ async fn let_in(
     mut login: BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
-    let (proof, first_backend) = judge(applicant, proof, &mut login, entry, context).await?;
-    if let Some(connection) = &first_backend {
-        // The name that the server made of the client's: quotes, character sets and proxies are its matter.
-        if !context.settings().rules.admit(&connection.account, entry.peer.ip()) {
-            return Err(Failure::denied(&login.user, entry.peer, has_password(&login)));
-        }
+) -> Result<Judged, Failure> {
+    let since = context.admissions.generation();
+    let (proof, verdict) = judge(applicant, proof, &mut login, entry, context).await?;
+    let said = match &verdict {
+        Verdict::Server(connection) => Some(Admission::of(connection)),
+        Verdict::Remembered(admission) => Some(admission.clone()),
+        Verdict::Nobody => None,
+    };
+    // The name that the server made of the client's: quotes, character sets and proxies are its matter.
+    if said.as_ref().is_some_and(|said| !context.settings().rules.admit(&said.account, entry.peer.ip())) {
+        return Err(Failure::denied(&login.user, entry.peer, has_password(&login)));
+    }
+    let mut ok = Vec::new();
+    said.as_ref()
+        .and_then(|said| OkPacket::parse(&said.login_ok).ok())
+        .unwrap_or(OkPacket::answer(StatusFlags::AUTOCOMMIT))
+        .encode(login.client_capabilities, &mut ok);
+    if let Verdict::Server(connection) = &verdict {
         login.identity = connection.identity;
         if let (Some(secret), Some(_)) = (&login.secret, login.identity) {
             context.remember(&login.user, secret);
         }
+        if let Some(said) = said {
+            context.admissions.remember(&login, said, since);
+        }
     }
-    let mut ok = Vec::new();
-    let payload = first_backend.as_ref().map(|connection| &*connection.login_ok);
-    payload
-        .and_then(|payload| OkPacket::parse(payload).ok())
-        .unwrap_or(OkPacket::answer(StatusFlags::AUTOCOMMIT))
-        .encode(login.client_capabilities, &mut ok);
     applicant.deadline = Instant::now() + ANSWER;
     applicant.welcome(&proof, &ok).await?;
     if context.settings().retention == Retention::None {
         login.secret = login.secret.map(|secret| secret.without_password());
     }
-    Ok((login, first_backend))
+    Ok(Judged { login, verdict })
 }
 
-/// Asks a server. A proof by a hash alone that no server can check becomes the password itself.
+/// Asks a server, unless one has said so a short while ago. A proof by a hash alone that no server can check
+/// becomes the password itself.
 async fn judge(
     applicant: &mut Applicant<'_>,
     proof: Proof,
     login: &mut BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(Proof, Option<BackendConnection>), Failure> {
+) -> Result<(Proof, Verdict), Failure> {
     let (known, attempt) = match proof {
         Proof::Told(secret) => {
             let connection = ask_about_told(secret.clone(), login, entry, context).await?;
-            return Ok((Proof::Told(secret), Some(connection)));
+            return Ok((Proof::Told(secret), Verdict::Server(connection.into())));
         }
         Proof::Remembered(known, attempt) => (known, attempt),
     };
     login.prove_with(known.secret.clone(), context);
+    if let Some(admission) = context.admitted(login, &known) {
+        return Ok((Proof::Remembered(known, attempt), Verdict::Remembered(admission)));
+    }
     match verify::verify(context, login, entry.listener).await {
-        Ok(connection) => Ok((Proof::Remembered(known, attempt), Some(connection))),
+        Ok(connection) => Ok((Proof::Remembered(known, attempt), Verdict::Server(connection.into()))),
         Err(DialError::NoSecret) => {
             let secret = applicant.ask(attempt, context).await?;
             let connection = ask_about_told(secret.clone(), login, entry, context).await?;
-            Ok((Proof::Told(secret), Some(connection)))
+            Ok((Proof::Told(secret), Verdict::Server(connection.into())))
         }
         Err(error) if known.age < context.settings().max_age && unreachable(&error) => {
-            Ok((Proof::Remembered(known, attempt), None))
+            let verdict = context.admitted(login, &known).map_or(Verdict::Nobody, Verdict::Remembered);
+            Ok((Proof::Remembered(known, attempt), verdict))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            context.admissions.forget(login);
+            Err(error.into())
+        }
     }
 }
 
@@ -292,7 +340,10 @@ pub async fn change_user(
     client.set_sequence(1);
     let mut applicant = Applicant { client, peer: entry.peer, deadline: Instant::now() + HANDSHAKE };
     let result = match Box::pin(change(&mut applicant, payload, current, entry, context)).await {
-        Ok((login, first_backend)) => Ok(ChangedUser { login, first_backend }),
+        Ok(Judged { login, verdict }) => {
+            let (mode, first_backend) = verdict.into_parts();
+            Ok(ChangedUser { login, mode, first_backend })
+        }
         Err(failure) => {
             if let Some(error) = &failure.tell {
                 tell(applicant.client, error, current.client_capabilities).await;
@@ -311,7 +362,7 @@ async fn change(
     current: &BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(BackendLogin, Option<BackendConnection>), Failure> {
+) -> Result<Judged, Failure> {
     let caps = current.client_capabilities;
     let request = ChangeUser::parse(payload, caps).map_err(HandshakeError::from)?;
     if !context.settings().rules.admit(&request.user, entry.peer.ip()) {

@@ -62,6 +62,9 @@ fn need_of(signs: Features, table: &[(Sign, PrimaryNeed)]) -> Option<PrimaryNeed
 }
 
 fn add_effects(promised: Intent, signs: Features, reader: &Reader<'_>, effects: &mut Effects) {
+    if promised == Intent::Write(WriteKind::Account) {
+        effects.add(Effect::ChangesAccess);
+    }
     if signs.has(Sign::TakesLock) {
         effects.begins(PinReason::NamedLock, forms::lock_taken(reader));
     }

@@ -55,6 +55,9 @@ fn drop(reader: &mut Reader<'_>, effects: &mut Effects) -> Intent {
     if reader.take_any(&[Word::User, Word::Role]).is_some() {
         return Intent::Write(WriteKind::Account);
     }
+    if reader.take_any(&[Word::Database, Word::Schema]).is_some() {
+        effects.add(Effect::ChangesAccess);
+    }
     let temporary = reader.take(Word::Temporary);
     if reader.take_any(&[Word::Table, Word::Tables]).is_some() {
         if reader.take(Word::If) {

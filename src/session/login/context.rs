@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use metrics::Counter;
 use sluice_protocol::{Capabilities, ErrorCode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::LoginEnd;
+use super::admissions::{Admission, Admissions};
 use super::guesses::Guesses;
 use super::keys::{KeyError, Keys};
 use super::places::Places;
 use super::refusal::{Failure, FailureLog};
 use super::rules::Rules;
-use super::verifiers::{Keep, Verifiers};
+use super::verifiers::{Keep, Known, Verifiers};
 use crate::backend::places::{Permit, Places as BackendPlaces};
 use crate::backend::{
     BackendConnection, BackendLogin, DialError, Dialer, Identities, Identity, Secret, Target,
@@ -36,6 +38,8 @@ const ASKING: usize = 64;
 pub struct LoginContext {
     settings: ArcSwap<Settings>,
     pub(super) verifiers: Verifiers,
+    pub(super) admissions: Admissions,
+    remembered: Counter,
     pub(super) identities: Identities,
     pub(super) guesses: Guesses,
     pub(super) asking: Semaphore,
@@ -97,6 +101,8 @@ impl LoginContext {
         Ok(Self {
             settings: ArcSwap::from_pointee(Settings::load(config)?),
             verifiers: Verifiers::default(),
+            admissions: Admissions::default(),
+            remembered: remembered_logins(),
             identities: Identities::default(),
             guesses: Guesses::default(),
             asking: Semaphore::new(ASKING),
@@ -127,6 +133,7 @@ impl LoginContext {
             Retention::Session => self.verifiers.clear(),
             Retention::None => self.verifiers.drop_secrets(),
         }
+        self.admissions.clear();
         (before != name).then_some((before, name))
     }
 
@@ -221,6 +228,28 @@ impl LoginContext {
         self.identities.is_current(identity)
     }
 
+    /// What a server said to this login, with a password that the client has proved, a short while ago. `None`: a
+    /// server has to be asked, which with another retention than `memory` is always so.
+    pub(super) fn admitted(&self, login: &BackendLogin, known: &Known) -> Option<Admission> {
+        let (retention, max_age) = {
+            let settings = self.settings();
+            (settings.retention, settings.max_age)
+        };
+        let current = login.identity.as_ref().is_some_and(|identity| self.is_current(identity));
+        if retention != Retention::Memory || known.age >= max_age || !current {
+            return None;
+        }
+        let admission = self.admissions.check(login, max_age)?;
+        self.remembered.increment(1);
+        Some(admission)
+    }
+
+    /// Accounts, privileges, schemas or the servers' defaults were changed through this Sluice: what servers said
+    /// to logins before holds no more.
+    pub(in crate::session) fn access_changed(&self) {
+        self.admissions.clear();
+    }
+
     /// Keeps of an accepted password what the configuration allows.
     pub(super) fn remember(&self, user: &[u8], secret: &Secret) {
         match self.settings().retention {
@@ -250,6 +279,14 @@ impl LoginContext {
         let version = known.filter_map(|instance| instance.version.as_deref()).next();
         format!("{}-sluice", version.unwrap_or(UNKNOWN_VERSION))
     }
+}
+
+fn remembered_logins() -> Counter {
+    metrics::describe_counter!(
+        "sluice_logins_remembered_total",
+        "Logins let in by what a server said to the same login within max_age."
+    );
+    metrics::counter!("sluice_logins_remembered_total")
 }
 
 /// Whether a server has refused the password itself.

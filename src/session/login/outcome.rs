@@ -2,6 +2,7 @@
 //!
 //! Never here: what the client is told (that is `refusal`).
 
+use sluice_routing::lexer::LexMode;
 use thiserror::Error;
 
 use super::places::Place;
@@ -15,8 +16,9 @@ pub struct LoggedIn {
     /// Who it is: user, secret, schema, collation, *its* capabilities and attributes. Use it (with another
     /// schema if that has changed) for every further backend connection.
     pub login: BackendLogin,
-    /// The connection that verified the login. `None` if a remembered verifier let the client in while no
-    /// instance could be reached. It leads to the primary unless that could not be reached, or unless the
+    /// How a server reads the texts of the session.
+    pub mode: LexMode,
+    /// The connection that verified the login. `None` if a server has let the same login in a short while ago. It leads to the primary unless that could not be reached, or unless the
     /// client came through the replica listener: look at its `instance`.
     pub first_backend: Option<BackendConnection>,
     /// The client's place under `[sessions] max_connections`, given back when dropped.
@@ -28,6 +30,8 @@ pub struct LoggedIn {
 pub struct ChangedUser {
     /// Replaces the session's former login.
     pub login: BackendLogin,
+    /// As for [`LoggedIn::mode`].
+    pub mode: LexMode,
     /// Replaces *all* of the session's backend connections: as for [`LoggedIn::first_backend`].
     pub first_backend: Option<BackendConnection>,
 }

@@ -27,8 +27,10 @@ pub async fn keep_verified(context: &LoginContext) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        let max_age = context.settings().max_age;
         context.verifiers.expire();
-        let due = context.verifiers.due(context.settings().max_age);
+        context.admissions.expire(max_age);
+        let due = context.verifiers.due(max_age);
         for (user, secret) in due {
             ask(context, user, secret).await;
         }
@@ -46,7 +48,9 @@ async fn ask(context: &LoginContext, user: Box<[u8]>, secret: Secret) {
         attributes: attributes::encode(&[(b"program_name", b"sluice")]).into(),
     };
     match verify(context, &login, Listener::Primary).await {
-        Ok(_) => context.remember(&login.user, &secret),
+        Ok(connection) if connection.identity.is_some() => context.remember(&login.user, &secret),
+        // Let in only to change the password, which has expired.
+        Ok(_) => context.verifiers.forget(&login.user, &secret),
         Err(DialError::Server(refusal)) if about_the_account(refusal.code) => {
             tracing::info!(
                 user = %String::from_utf8_lossy(&login.user),

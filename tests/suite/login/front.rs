@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::backend::{Dialer, PacketStream, Stream};
+use sluice::backend::{BackendConnection, BackendLogin, Dialer, PacketStream, Stream, Target};
 use sluice::config::Config;
 use sluice::feed::{self, Feed, registry};
 use sluice::session::login::{LoginContext, LoginEnd, change_user, keep_verified, login};
@@ -19,6 +19,7 @@ use sluice_routing::decide::Listener;
 use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// One instance of a test's topology; the first is the primary, the others serve reads.
@@ -113,7 +114,7 @@ async fn serve(
     let registration = registry::register(feed, peer, Listener::Primary);
     let session = login(tcp, registration.entry(), context).await?;
     let (mut client, mut who) = (session.client, session.login);
-    let Some(mut backend) = session.first_backend else { return Ok(()) };
+    let mut backend = session.first_backend;
     loop {
         tokio::select! {
             read = client.fill() => match (read, client.buffer().get(4)) {
@@ -122,15 +123,37 @@ async fn serve(
                     let command = client.read_packet(1 << 16).await.unwrap();
                     let changed =
                         change_user(&mut client, &command.payload, &who, registration.entry(), context).await?;
-                    (who, backend) = (changed.login, changed.first_backend.unwrap());
+                    (who, backend) = (changed.login, changed.first_backend);
                 }
-                (Ok(count), _) => pass(&mut client, &mut backend.io, count).await,
+                (Ok(count), _) => {
+                    let io = match &mut backend {
+                        Some(connection) => &mut connection.io,
+                        None => match open(&who, context, feed).await {
+                            Some(connection) => &mut backend.insert(connection).io,
+                            None => return Ok(()),
+                        },
+                    };
+                    pass(&mut client, io, count).await;
+                }
             },
-            read = backend.io.fill() => match read {
-                Ok(0) | Err(_) => return Ok(()),
-                Ok(count) => pass(&mut backend.io, &mut client, count).await,
+            read = from(&mut backend) => match (read, &mut backend) {
+                (Ok(count @ 1..), Some(connection)) => pass(&mut connection.io, &mut client, count).await,
+                _ => return Ok(()),
             },
         }
+    }
+}
+
+/// A connection for a client that was let in without one.
+async fn open(who: &BackendLogin, context: &LoginContext, feed: &Feed) -> Option<BackendConnection> {
+    let target = Target::of(feed.topology().primary()?);
+    context.connect(target, who, Instant::now() + Duration::from_secs(10)).await.ok()
+}
+
+async fn from(backend: &mut Option<BackendConnection>) -> std::io::Result<usize> {
+    match backend {
+        Some(connection) => connection.io.fill().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -145,6 +168,8 @@ async fn pass(from: &mut PacketStream, to: &mut PacketStream, count: usize) {
 pub(crate) struct Seen {
     /// The first bytes of the server's packets between the login and its end: `0x0103` and so on.
     pub(crate) steps: Vec<u16>,
+    /// The payload of the OK at the end.
+    pub(crate) welcome: Vec<u8>,
     /// The client, logged in, or the server's error.
     pub(crate) result: Result<PacketStream, ErrPacket<'static>>,
 }
@@ -185,7 +210,9 @@ pub(crate) async fn attempt(
     let greeting = io.read_packet(1 << 16).await.unwrap();
     let ready = match ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain) {
         Ok(ready) => ready,
-        Err(HandshakeError::Refused(error)) => return Seen { steps, result: Err(error) },
+        Err(HandshakeError::Refused(error)) => {
+            return Seen { steps, welcome: Vec::new(), result: Err(error) };
+        }
         Err(error) => panic!("{error}"),
     };
     let (payload, mut auth, _) = ready.log_in(&request);
@@ -200,13 +227,13 @@ pub(crate) async fn attempt(
                 auth = next;
             }
             ClientStep::Wait(next) => auth = next,
-            ClientStep::Done(_) => {
+            ClientStep::Done(welcome) => {
                 io.set_sequence(0);
-                return Seen { steps, result: Ok(io) };
+                return Seen { steps, welcome, result: Ok(io) };
             }
             ClientStep::Refused(error) => {
                 steps.pop();
-                return Seen { steps, result: Err(error) };
+                return Seen { steps, welcome: Vec::new(), result: Err(error) };
             }
         }
     }

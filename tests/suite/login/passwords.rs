@@ -14,7 +14,11 @@ use tokio::time::Instant;
 use super::front::{CLIENT, Front, Place, attempt, configuration};
 use super::{FAST, FULL, one_node};
 
-fn setting(cluster: &Cluster, store: &Path, change: impl FnOnce(&mut Config)) -> (Config, [Place; 1]) {
+pub(super) fn setting(
+    cluster: &Cluster,
+    store: &Path,
+    change: impl FnOnce(&mut Config),
+) -> (Config, [Place; 1]) {
     let places = [Place::of(cluster.node(0))];
     let mut config = configuration(&places, store);
     change(&mut config);
@@ -35,7 +39,7 @@ async fn status(node: &Node, name: &str) -> u64 {
 }
 
 /// Logins at the server so far.
-async fn connections(node: &Node) -> u64 {
+pub(super) async fn connections(node: &Node) -> u64 {
     status(node, "Connections").await
 }
 
@@ -43,7 +47,8 @@ async fn connections(node: &Node) -> u64 {
 async fn both_passwords_of_an_account_are_good_until_one_is_discarded() {
     let cluster = one_node().await;
     let store = tempfile::tempdir().unwrap();
-    let (config, places) = setting(&cluster, store.path(), |_| {});
+    let (config, places) =
+        setting(&cluster, store.path(), |config| config.login.max_age = Duration::from_secs(2));
     let front = Front::start(&config, &places).await;
     let address = front.address;
     assert!(lets_in(address, "right").await);
@@ -58,7 +63,8 @@ async fn both_passwords_of_an_account_are_good_until_one_is_discarded() {
         );
     }
     cluster.node(0).exec("ALTER USER app@'%' DISCARD OLD PASSWORD").await.unwrap();
-    assert!(!lets_in(address, "right").await);
+    let refused = || async { !lets_in(address, "right").await };
+    wait_until("the old one to be refused", config.login.max_age, refused).await.unwrap();
     assert_eq!(steps(address, "newer").await, FAST, "the other one is not forgotten");
 }
 
