@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod api;
 pub mod assess;
 mod board;
+mod clock;
 mod conduct;
 mod control_session;
 mod desk;
@@ -31,4 +32,5 @@ pub mod switchover;
 mod takeover;
 pub mod view;
 
-pub use run_loop::run;
+pub use control_session::{Pending, Rows, Servers, Session, SqlError};
+pub use run_loop::{run, run_over};

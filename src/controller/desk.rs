@@ -14,7 +14,8 @@ use super::adopt::Policy;
 use super::api::{ControllerSeat, GateStatus, OperationState, OperationView, Request, Status, StepView};
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
-use super::control_session::host_and_port;
+use super::clock;
+use super::control_session::{Servers, Target, host_and_port};
 use super::failover::{self, Rules};
 use super::instance_operations::{AllOperations, InstanceOperations};
 use super::lag::LagMeter;
@@ -90,6 +91,7 @@ impl Desk {
     /// Opens the store and starts looking at the instances.
     pub(super) fn open(
         config: Arc<Config>,
+        servers: &Arc<dyn Servers>,
         publisher: Publisher,
         seat: &ControllerSeat,
     ) -> Result<Self, StoreError> {
@@ -103,11 +105,9 @@ impl Desk {
             });
         }
         let board = Arc::new(Board::new(&config));
-        let observers = Observers::start(&config, &board, publisher.feed());
-        let operations = config
-            .instances
-            .iter()
-            .map(|i| InstanceOperations::new(super::control_session::Target::control(&config, i)));
+        let observers = Observers::start(&config, servers, &board, publisher.feed());
+        let operations =
+            config.instances.iter().map(|i| InstanceOperations::new(Target::control(servers, i)));
         let reach =
             |i: &crate::config::Instance| host_and_port(i.replication_address.as_ref().unwrap_or(&i.address));
         Ok(Self {
@@ -129,7 +129,7 @@ impl Desk {
                 record,
                 trust: Trust::Checked,
                 assessment: starting(),
-                assessed_at: Instant::now(),
+                assessed_at: clock::now(),
                 coming: None,
                 warm: None,
                 failover: None,
@@ -175,7 +175,7 @@ impl Desk {
     pub(super) fn set_assessment(&self, assessment: Assessment) {
         let mut state = self.state();
         if state.assessment.verdict != assessment.verdict {
-            state.assessed_at = Instant::now();
+            state.assessed_at = clock::now();
             tracing::info!(verdict = assessment.verdict.as_str(), evidence = %assessment.evidence, "verdict");
         }
         state.assessment = assessment;
@@ -268,7 +268,7 @@ impl Desk {
     pub(super) fn publish(&self) {
         let view = self.view();
         let mut state = self.state();
-        let (now, primary) = (Instant::now(), state.record.as_ref().map(|record| record.primary));
+        let (now, primary) = (clock::now(), state.record.as_ref().map(|record| record.primary));
         state.lags.look(&view, primary, now);
         let state = state;
         let recorded = state.record.as_ref().and_then(|record| view.by_uuid(record.primary)).map(|i| i.id);
@@ -306,7 +306,7 @@ impl Desk {
             guarantee: record.map_or_else(|| "none: not adopted".into(), guarantee_words),
             verdict: state.assessment.verdict.as_str().into(),
             evidence: state.assessment.evidence.clone(),
-            verdict_age_s: state.assessed_at.elapsed().as_secs(),
+            verdict_age_s: clock::since(state.assessed_at).as_secs(),
             hint: state.assessment.hint.clone(),
             failover: failover::shown(picture.view, record, &self.rules()),
             ackers: record

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::board::Board;
-use super::control_session::{ControlSession, Rows, SqlError, Target};
+use super::clock;
+use super::control_session::{ControlSession, Rows, Servers, SqlError, Target};
 use super::record::EpochRow;
 use super::statements;
 use super::view::{
@@ -66,16 +67,21 @@ pub(super) struct Observers {
 
 impl Observers {
     /// Starts looking.
-    pub(super) fn start(config: &Arc<Config>, board: &Arc<Board>, feed: &Arc<Feed>) -> Self {
+    pub(super) fn start(
+        config: &Arc<Config>,
+        servers: &Arc<dyn Servers>,
+        board: &Arc<Board>,
+        feed: &Arc<Feed>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let mut commands = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let (sender, receiver) = mpsc::channel(COMMANDS);
             commands.push(sender);
-            let target = Target::control(config, instance);
+            let target = Target::control(servers, instance);
             let watcher = Watcher {
                 index,
-                admin: Target::control_admin(config, instance),
+                admin: Target::control_admin(servers, instance),
                 target: target.clone(),
                 lock: lock_name(config),
                 board: Arc::clone(board),
@@ -284,7 +290,7 @@ impl Watcher {
             server.executed_before = std::mem::replace(&mut server.executed, fresh.executed);
             server.read_only = fresh.read_only;
             server.super_read_only = fresh.super_read_only;
-            view.seen = Some(std::time::Instant::now());
+            view.seen = Some(clock::now());
         });
         Ok(())
     }
@@ -296,7 +302,7 @@ impl Watcher {
         if stopping || silent {
             self.board.update(self.index, |view| {
                 view.stopping |= stopping;
-                view.failing_since.get_or_insert_with(std::time::Instant::now);
+                view.failing_since.get_or_insert_with(clock::now);
                 if silent {
                     view.reach = Reach::Silent;
                 }
@@ -328,7 +334,7 @@ impl Watcher {
                 Some(before) if before.uuid == server.uuid => Arc::clone(&before.executed),
                 Some(_) | None => Arc::clone(&server.executed),
             };
-            view.seen = Some(std::time::Instant::now());
+            view.seen = Some(clock::now());
             view.failing_since = None;
             view.stopping = false;
             view.reach = Reach::Answers;
@@ -360,7 +366,7 @@ impl Watcher {
             }
             view.reach = reach;
             view.stopping |= error.code() == Some(STOPPING);
-            view.failing_since.get_or_insert_with(std::time::Instant::now);
+            view.failing_since.get_or_insert_with(clock::now);
         });
         next
     }

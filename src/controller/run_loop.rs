@@ -17,6 +17,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::adopt::{self, Adoption};
 use super::api::{Asked, ControllerSeat, Refusal, RefusalCode, Request, SwitchoverRequest};
 use super::assess::{self, Assessment, Loss, Trust, Verdict};
+use super::clock;
+use super::control_session::Servers;
+use super::control_session::mysql::Mysql;
 use super::desk::Desk;
 use super::execute::execute;
 use super::failover::{self, Decision};
@@ -59,11 +62,23 @@ pub async fn run(
     config: Arc<Config>,
     publisher: Publisher,
     seat: ControllerSeat,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    let servers = Arc::new(Mysql::control(&config));
+    run_over(servers, config, publisher, seat, shutdown).await
+}
+
+/// The same, with another way to the servers.
+pub async fn run_over(
+    servers: Arc<dyn Servers>,
+    config: Arc<Config>,
+    publisher: Publisher,
+    seat: ControllerSeat,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     // Nothing is written before it is known where.
     publisher.feed().gate().close(Closed::NoPrimary);
-    let desk = Arc::new(Desk::open(config, publisher, &seat)?);
+    let desk = Arc::new(Desk::open(config, &servers, publisher, &seat)?);
     let mut looped = Looped {
         desk,
         seat,
@@ -138,7 +153,7 @@ impl Looped {
         self.note_interruptions(&view, record.as_ref());
         let adoption = adopt::unambiguous(&view, &self.desk.policy);
         let adoptable = adoption.as_ref().map(Adoption::describe).map_err(Clone::clone);
-        let now = StdInstant::now();
+        let now = clock::now();
         let assessment = assess::assess(&view, record.as_ref(), self.desk.trust(), &adoptable, now);
         let decision = match &record {
             Some(record) => failover::decide(&view, record, &assessment.verdict, &self.desk.rules()),
@@ -240,10 +255,10 @@ impl Looped {
 
     /// The others are witnesses: what they see has to be fresh.
     fn nudge(&mut self, primary: InstanceId) {
-        if self.nudged.is_some_and(|at| at.elapsed() < NUDGE_EVERY) {
+        if self.nudged.is_some_and(|at| clock::since(at) < NUDGE_EVERY) {
             return;
         }
-        self.nudged = Some(StdInstant::now());
+        self.nudged = Some(clock::now());
         for index in (0..self.desk.config.instances.len()).filter(|index| *index != primary.index()) {
             self.desk.observers.look_soon(index);
         }
@@ -289,7 +304,7 @@ impl Looped {
 
     /// Starts the first step that has not just failed; the loop goes on meanwhile.
     fn start_step(&mut self, view: &ClusterView, steps: &[Step]) {
-        self.failed.retain(|_, at| at.elapsed() < RETRY_AFTER);
+        self.failed.retain(|_, at| clock::since(*at) < RETRY_AFTER);
         let fresh = |step: &&Step| !self.failed.contains_key(&format!("{step:?}"));
         let Some(step) = steps.iter().find(fresh).cloned() else {
             if steps.is_empty() {
@@ -318,7 +333,7 @@ impl Looped {
         if let Err(error) = upkept.outcome {
             self.desk.set_trouble(Some(format!("{}: {error}", upkept.what)));
             if self.failed.len() < FAILED_KEPT {
-                self.failed.insert(upkept.key, StdInstant::now());
+                self.failed.insert(upkept.key, clock::now());
             }
         }
     }

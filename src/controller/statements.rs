@@ -42,14 +42,14 @@ pub(super) fn quoted(text: &str) -> String {
 /// First statement of every control session. Nothing it does is written to the binary log unless said; a
 /// session whose Sluice vanished without a word gives its lock back after `wait_timeout` seconds; what waits
 /// for a metadata lock gives up after one second.
-pub(super) const SESSION_SETUP: &str = "SET SESSION sql_log_bin=0, wait_timeout=20, lock_wait_timeout=1, \
+pub const SESSION_SETUP: &str = "SET SESSION sql_log_bin=0, wait_timeout=20, lock_wait_timeout=1, \
      innodb_lock_wait_timeout=5, autocommit=1, sql_mode='', time_zone='+00:00', session_track_gtids=OFF";
 
 /// The server's clock, as [`received_since`] takes it.
-pub(super) const NOW: &str = "SELECT NOW(6)";
+pub const NOW: &str = "SELECT NOW(6)";
 
 /// Whether the receiver has got an event or a heartbeat after a moment of the server's clock.
-pub(super) fn received_since(moment: &str) -> String {
+pub fn received_since(moment: &str) -> String {
     format!(
         "SELECT last_heartbeat_timestamp > '{moment}' OR last_queued_transaction_start_queue_timestamp > '{moment}' \
          OR queueing_transaction_start_queue_timestamp > '{moment}' \
@@ -58,16 +58,15 @@ pub(super) fn received_since(moment: &str) -> String {
 }
 
 /// Who the server is and what it has: the cheap part of an observation.
-pub(super) const PULSE: &str =
+pub const PULSE: &str =
     "SELECT @@server_uuid, @@version, @@read_only, @@super_read_only, @@gtid_executed, CONNECTION_ID()";
 
 /// How far the server is. What is being committed is read before what is committed, so that nothing is missed
 /// that moves from one to the other in between.
-pub(super) const PROGRESS: &str =
-    "SELECT @@server_uuid, @@read_only, @@global.gtid_owned, @@global.gtid_executed";
+pub const PROGRESS: &str = "SELECT @@server_uuid, @@read_only, @@global.gtid_owned, @@global.gtid_executed";
 
 /// The replication channels, with what the receiver has got and how far the applier is behind it.
-pub(super) const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user, c.heartbeat_interval, \
+pub const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user, c.heartbeat_interval, \
      s.source_uuid, s.service_state, s.received_transaction_set, s.last_error_number, s.last_error_message, \
      a.service_state, \
      (SELECT CONCAT(w.last_error_number, ' ', w.last_error_message) \
@@ -83,7 +82,7 @@ pub(super) const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user
      WHERE c.channel_name NOT LIKE 'group\\_replication%'";
 
 /// Semi-sync state and the settings that matter, whatever the plugin is called.
-pub(super) const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
+pub const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      FROM performance_schema.global_status WHERE variable_name LIKE 'Rpl\\_semi\\_sync\\_%' OR variable_name='Uptime' \
      UNION ALL SELECT LOWER(variable_name), variable_value FROM performance_schema.global_variables \
      WHERE variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR variable_name IN \
@@ -97,36 +96,36 @@ pub(super) const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      OR variable_name LIKE 'rpl\\_semi\\_sync\\_%\\_enabled'";
 
 /// The highest epoch that the server carries.
-pub(super) const EPOCH_ROW: &str =
+pub const EPOCH_ROW: &str =
     "SELECT epoch, primary_uuid, ackers, wait_count, who FROM sluice.epoch ORDER BY epoch DESC LIMIT 1";
 
 /// Both read-only switches. While a `SET super_read_only` is pending they read 0, 1.
-pub(super) const READ_ONLY_FLAGS: &str = "SELECT @@read_only, @@super_read_only";
+pub const READ_ONLY_FLAGS: &str = "SELECT @@read_only, @@super_read_only";
 /// One switch down takes both down.
-pub(super) const SET_WRITABLE: &str = "SET GLOBAL read_only=OFF";
+pub const SET_WRITABLE: &str = "SET GLOBAL read_only=OFF";
 /// One switch up takes both up. The only proof of success is its own OK or both switches up.
-pub(super) const SET_READ_ONLY: &str = "SET GLOBAL super_read_only=ON";
+pub const SET_READ_ONLY: &str = "SET GLOBAL super_read_only=ON";
 
 /// What the epoch rows live in; both are logged.
-pub(super) const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS sluice";
+pub const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS sluice";
 /// See [`CREATE_SCHEMA`].
-pub(super) const CREATE_EPOCH_TABLE: &str = "CREATE TABLE IF NOT EXISTS sluice.epoch (\
+pub const CREATE_EPOCH_TABLE: &str = "CREATE TABLE IF NOT EXISTS sluice.epoch (\
      epoch BIGINT UNSIGNED NOT NULL PRIMARY KEY, primary_uuid CHAR(36) NOT NULL, ackers TEXT NOT NULL, \
      wait_count SMALLINT UNSIGNED NOT NULL, who VARCHAR(255) NOT NULL, \
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) ENGINE=InnoDB";
 /// Makes the session's statements part of the history, for the epoch row only.
-pub(super) const LOG_ON: &str = "SET SESSION sql_log_bin=1";
+pub const LOG_ON: &str = "SET SESSION sql_log_bin=1";
 /// The state a control session is always in otherwise.
-pub(super) const LOG_OFF: &str = "SET SESSION sql_log_bin=0";
+pub const LOG_OFF: &str = "SET SESSION sql_log_bin=0";
 
 /// Transactions that write, of sessions that are neither ours nor the server's: id, account, seconds, statement.
-pub(super) const OPEN_WRITES: &str = "SELECT p.id, CONCAT(p.user, '@', p.host), \
+pub const OPEN_WRITES: &str = "SELECT p.id, CONCAT(p.user, '@', p.host), \
      TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), COALESCE(LEFT(p.info, 80), ''), '' \
      FROM information_schema.innodb_trx t JOIN performance_schema.processlist p ON p.id=t.trx_mysql_thread_id \
      WHERE t.trx_rows_modified>0 AND p.user NOT IN ('system user','event_scheduler') AND p.id<>CONNECTION_ID()";
 
 /// What holds up `SET GLOBAL super_read_only`: id, account, 0, statement, state.
-pub(super) const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
+pub const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
      CONCAT(t.processlist_user, '@', t.processlist_host), '0', \
      COALESCE(LEFT(t.processlist_info, 80), ''), COALESCE(t.processlist_state, '') \
      FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id=m.owner_thread_id \
@@ -134,35 +133,35 @@ pub(super) const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
      AND m.lock_type='INTENTION_EXCLUSIVE' AND t.processlist_id IS NOT NULL AND t.processlist_id<>CONNECTION_ID()";
 
 /// Connections of clients: neither ours, nor replicas', nor the server's own.
-pub(super) const CLIENTS: &str = "SELECT id FROM performance_schema.processlist \
+pub const CLIENTS: &str = "SELECT id FROM performance_schema.processlist \
      WHERE user NOT IN ('system user','event_scheduler') AND user<>SUBSTRING_INDEX(USER(), '@', 1) \
      AND command NOT LIKE 'Binlog Dump%' AND command<>'Daemon'";
 
 /// Connections whose `SET GLOBAL super_read_only` is still pending.
-pub(super) const PENDING_READ_ONLY: &str = "SELECT id FROM performance_schema.processlist \
+pub const PENDING_READ_ONLY: &str = "SELECT id FROM performance_schema.processlist \
      WHERE info LIKE 'SET GLOBAL super\\_read\\_only%' AND id<>CONNECTION_ID()";
 
 /// Takes back the block of error 1129; not logged.
-pub(super) const UNBLOCK_HOSTS: &str = "TRUNCATE TABLE performance_schema.host_cache";
+pub const UNBLOCK_HOSTS: &str = "TRUNCATE TABLE performance_schema.host_cache";
 
 /// Prepared XA transactions: they pass through super_read_only.
-pub(super) const XA_RECOVER: &str = "XA RECOVER";
+pub const XA_RECOVER: &str = "XA RECOVER";
 
 /// Filters that would make a replica hold less than its primary.
-pub(super) const FILTERS: &str = "SELECT filter_name, filter_rule FROM performance_schema.replication_applier_filters WHERE filter_rule<>''";
+pub const FILTERS: &str = "SELECT filter_name, filter_rule FROM performance_schema.replication_applier_filters WHERE filter_rule<>''";
 
 /// Takes the lock of a cluster without waiting: 1 if it is ours now.
-pub(super) fn get_lock(lock: &str) -> String {
+pub fn get_lock(lock: &str) -> String {
     format!("SELECT GET_LOCK({}, 0)", quoted(lock))
 }
 
 /// Gives the lock back.
-pub(super) fn release_lock(lock: &str) -> String {
+pub fn release_lock(lock: &str) -> String {
     format!("DO RELEASE_LOCK({})", quoted(lock))
 }
 
 /// The connection that holds the lock and its account, if any does.
-pub(super) fn lock_holder(lock: &str) -> String {
+pub fn lock_holder(lock: &str) -> String {
     format!(
         "SELECT h.id, (SELECT CONCAT(p.user, '@', p.host) FROM performance_schema.processlist p WHERE p.id=h.id) \
          FROM (SELECT IS_USED_LOCK({}) AS id) h WHERE h.id IS NOT NULL",
@@ -171,22 +170,22 @@ pub(super) fn lock_holder(lock: &str) -> String {
 }
 
 /// Waits until the set is executed: 0 when it is, 1 when the time (seconds) is over.
-pub(super) fn wait_executed(set: &str, seconds: f64) -> String {
+pub fn wait_executed(set: &str, seconds: f64) -> String {
     format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds:.3})", quoted(set))
 }
 
 /// Ends a connection.
-pub(super) fn kill(connection: u64) -> String {
+pub fn kill(connection: u64) -> String {
     format!("KILL {connection}")
 }
 
 /// Whether a connection is still there.
-pub(super) fn connection_exists(connection: u64) -> String {
+pub fn connection_exists(connection: u64) -> String {
     format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE id={connection}")
 }
 
 /// Writes the row of an epoch; the barrier of that epoch.
-pub(super) fn epoch_row(row: &super::record::EpochRow) -> String {
+pub fn epoch_row(row: &super::record::EpochRow) -> String {
     format!(
         "REPLACE INTO sluice.epoch (epoch, primary_uuid, ackers, wait_count, who) VALUES ({}, {}, {}, {}, {})",
         row.epoch,
@@ -222,19 +221,19 @@ pub enum First {
 }
 
 /// Heartbeat of every replication connection, seconds; [`NET_TIMEOUT`] is two of them.
-pub(super) const HEARTBEAT: f64 = 2.0;
+pub const HEARTBEAT: f64 = 2.0;
 /// Seconds without a byte after which a replica takes its source for gone.
-pub(super) const NET_TIMEOUT: u32 = 4;
+pub const NET_TIMEOUT: u32 = 4;
 /// How long a commit waits for its acknowledgement, milliseconds: the plugin knows no "for ever", this is the
 /// most it takes (49 days).
-pub(super) const ACK_TIMEOUT_MS: u64 = u32::MAX as u64;
+pub const ACK_TIMEOUT_MS: u64 = u32::MAX as u64;
 
 impl Grammar {
     /// Points a replica at a source. With both replication threads stopped this deletes relay logs.
     ///
     /// A replica that has a source already keeps its auto-position: naming it is refused (3081) while the
     /// applier runs.
-    pub(super) fn follow(self, source: &Source<'_>, first: First) -> String {
+    pub fn follow(self, source: &Source<'_>, first: First) -> String {
         let (head, word, public_key) = match self {
             Self::Source => ("CHANGE REPLICATION SOURCE TO", "SOURCE", "GET_SOURCE_PUBLIC_KEY"),
             Self::Master => ("CHANGE MASTER TO", "MASTER", "GET_MASTER_PUBLIC_KEY"),
@@ -256,7 +255,7 @@ impl Grammar {
     }
 
     /// Changes nothing but the heartbeat.
-    pub(super) fn heartbeat(self) -> String {
+    pub fn heartbeat(self) -> String {
         match self {
             Self::Source => format!("CHANGE REPLICATION SOURCE TO SOURCE_HEARTBEAT_PERIOD={HEARTBEAT}"),
             Self::Master => format!("CHANGE MASTER TO MASTER_HEARTBEAT_PERIOD={HEARTBEAT}"),
@@ -278,33 +277,33 @@ impl Grammar {
     }
 
     /// Starts the receiver.
-    pub(super) fn start_receiver(self) -> String {
+    pub fn start_receiver(self) -> String {
         format!("START {} IO_THREAD", self.replica())
     }
 
     /// Stops the receiver, never both: a plain STOP stops the applier first and can hang while the receiver
     /// goes on acknowledging.
-    pub(super) fn stop_receiver(self) -> String {
+    pub fn stop_receiver(self) -> String {
         format!("STOP {} IO_THREAD", self.replica())
     }
 
     /// Starts the applier.
-    pub(super) fn start_applier(self) -> String {
+    pub fn start_applier(self) -> String {
         format!("START {} SQL_THREAD", self.replica())
     }
 
     /// Stops the applier.
-    pub(super) fn stop_applier(self) -> String {
+    pub fn stop_applier(self) -> String {
         format!("STOP {} SQL_THREAD", self.replica())
     }
 
     /// Forgets the source and deletes relay logs.
-    pub(super) fn reset_replica_all(self) -> String {
+    pub fn reset_replica_all(self) -> String {
         format!("RESET {} ALL", self.replica())
     }
 
     /// Sets the time after which a silent source counts as gone.
-    pub(super) fn net_timeout(self) -> String {
+    pub fn net_timeout(self) -> String {
         match self {
             Self::Source => format!("SET GLOBAL replica_net_timeout={NET_TIMEOUT}"),
             Self::Master => format!("SET GLOBAL slave_net_timeout={NET_TIMEOUT}"),
@@ -313,7 +312,7 @@ impl Grammar {
 
     /// Settings for the next start: read-only, not replicating, neither waiting nor acknowledging, relay logs kept.
     /// A server that starts must do nothing that it was not told; its relay logs may be the only copy.
-    pub(super) fn persist_boot(self) -> String {
+    pub fn persist_boot(self) -> String {
         let (source, replica) = self.semi_sync();
         let start = match self {
             Self::Source => "skip_replica_start",
@@ -326,18 +325,18 @@ impl Grammar {
     }
 
     /// Switches the acknowledging side.
-    pub(super) fn set_acking(self, on: bool) -> String {
+    pub fn set_acking(self, on: bool) -> String {
         format!("SET GLOBAL rpl_semi_sync_{}_enabled={}", self.semi_sync().1, u8::from(on))
     }
 
     /// Switches the waiting side off. Costs up to a second while replicas are attached.
-    pub(super) fn set_waiting_off(self) -> String {
+    pub fn set_waiting_off(self) -> String {
         format!("SET GLOBAL rpl_semi_sync_{}_enabled=0", self.semi_sync().0)
     }
 
     /// Switches the waiting side on, for `count` acknowledgements. Without `strict` a commit waits only while
     /// enough replicas are attached.
-    pub(super) fn set_waiting_on(self, count: u16, strict: bool) -> String {
+    pub fn set_waiting_on(self, count: u16, strict: bool) -> String {
         let (source, replica) = self.semi_sync();
         let count_name = match self {
             Self::Source => "wait_for_replica_count",
@@ -352,7 +351,7 @@ impl Grammar {
     }
 
     /// Whether the waiting side is on. No row: there is no such plugin.
-    pub(super) fn is_waiting(self) -> String {
+    pub fn is_waiting(self) -> String {
         let source = self.semi_sync().0;
         format!(
             "SELECT variable_value FROM performance_schema.global_variables \
@@ -361,7 +360,7 @@ impl Grammar {
     }
 
     /// Whether the waiting side works, and how many replicas are attached.
-    pub(super) fn waiting_state(self) -> String {
+    pub fn waiting_state(self) -> String {
         let source = self.semi_sync().0;
         format!(
             "SELECT (SELECT variable_value FROM performance_schema.global_status \

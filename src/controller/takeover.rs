@@ -12,7 +12,7 @@ mod revoke;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_histogram, histogram};
 use sluice_routing::topology::InstanceId;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::api::{OperationState, StepView};
 use super::assess::{self, Assessment, Verdict};
+use super::clock;
 use super::desk::{Desk, Opened};
 use super::execute::StepError;
 use super::failover::{self, Chosen, Decision, Rules};
@@ -98,7 +99,7 @@ pub(super) fn start(desk: &Arc<Desk>) -> Running {
 /// The assessment of this moment, with what was decided on it.
 pub(super) fn judged(desk: &Desk, view: &ClusterView, record: &Record) -> (Assessment, Decision) {
     let none = Err(String::new());
-    let assessment = assess::assess(view, Some(record), desk.trust(), &none, StdInstant::now());
+    let assessment = assess::assess(view, Some(record), desk.trust(), &none, clock::now());
     let decision = failover::decide(view, record, &assessment.verdict, &desk.rules());
     (assessment, decision)
 }
@@ -183,7 +184,7 @@ struct Takeover {
 async fn take_over(desk: &Arc<Desk>, old: InstanceId, assessment: &Assessment) -> Ended {
     let Some(before) = desk.record() else { return Ended::NotLost("the cluster is not adopted".into()) };
     let id = desk.begin("failover", None, "automatic");
-    let silent = desk.view().instances.get(old.index()).map(|view| view.unanswered(StdInstant::now()));
+    let silent = desk.view().instances.get(old.index()).map(|view| view.unanswered(clock::now()));
     let silent = silent.unwrap_or_default();
     let began = Instant::now();
     let before = plan::close_operation(&before);

@@ -12,6 +12,7 @@ use sluice_protocol::GtidSet;
 use sluice_routing::freshness::Sighting;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::clock;
 use super::super::control_session::{Rows, SqlError};
 use super::super::statements;
 use super::super::view::Switch;
@@ -29,7 +30,7 @@ impl Watcher {
     /// Waits for a command or until the next sight is due, at most until `until`.
     pub(super) async fn woken(&mut self, until: Instant) -> Woken {
         let (id, progress) = (self.id(), self.feed.progress());
-        let due = Instant::now() + progress.pace(id, StdInstant::now());
+        let due = Instant::now() + progress.pace(id, clock::now());
         let can_see = self.session.is_some();
         let due = if can_see { due.min(until) } else { until };
         tokio::select! {
@@ -44,7 +45,7 @@ impl Watcher {
     pub(super) async fn sight(&mut self) -> Result<(), SqlError> {
         let id = self.id();
         let session = self.session.as_mut().ok_or(SqlError::Answer("no session"))?;
-        let asked = StdInstant::now();
+        let asked = clock::now();
         let rows = session.rows(statements::PROGRESS, PULSE_DEADLINE).await?;
         self.feed.progress().note(id, read(&rows, asked)?);
         Ok(())

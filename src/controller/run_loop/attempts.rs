@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sluice_routing::topology::InstanceId;
 
+use crate::controller::clock;
 use crate::controller::view::ClusterView;
 
 /// A failover that came to nothing is tried again after this time...
@@ -28,13 +29,13 @@ impl Attempts {
     /// Whether it makes sense to try now.
     pub(super) fn may_try(&self, view: &ClusterView) -> bool {
         let Some((at, members)) = &self.latest else { return true };
-        at.elapsed() >= self.pause || *members != Self::members(view)
+        clock::since(*at) >= self.pause || *members != Self::members(view)
     }
 
     /// One more came to nothing.
     pub(super) fn note(&mut self, view: &ClusterView) {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.latest = Some((Instant::now(), Self::members(view)));
+        self.latest = Some((clock::now(), Self::members(view)));
     }
 }
 
