@@ -88,6 +88,8 @@ reasons! {
         AutocommitOff = "autocommit_off", "Autocommit is off, so a read opens a transaction.";
         /// It asks about the statement before it.
         LastStatement = "last_statement", "It asks about the last statement, which ran on the primary.";
+        /// `sql_auto_is_null` is on.
+        AutoIsNull = "auto_is_null", "With sql_auto_is_null any read may hang on LAST_INSERT_ID().";
         /// The session is in a schema of server tables.
         ServerSchema = "server_schema", "The current schema has tables that differ between servers.";
         /// No replica has the session's own writes yet.
@@ -181,6 +183,9 @@ fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
     // Without autocommit a read opens a transaction, which could go on to write.
     if !facts.autocommit() && !begins && !facts.read_only_session() {
         return Route::Primary(PrimaryReason::AutocommitOff);
+    }
+    if facts.null_finds_last_insert() && !begins {
+        return Route::Primary(PrimaryReason::AutoIsNull);
     }
     if statement.wish == Wish::Last {
         return situation.last_replica().map_or(Route::Primary(PrimaryReason::LastStatement), |id| {

@@ -48,6 +48,16 @@ pub struct SessionFacts {
     /// The state change tracker came with the answer to the current statement.
     state_changed: bool,
     access: DefaultAccess,
+    null: NullMeans,
+}
+
+/// What `id IS NULL` finds in a column with AUTO_INCREMENT (`sql_auto_is_null`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum NullMeans {
+    #[default]
+    Null,
+    /// The row with the last insert id, once.
+    LastInsertId,
 }
 
 /// What transactions of the session may do unless they say otherwise (`transaction_read_only`).
@@ -88,6 +98,7 @@ impl Default for SessionFacts {
             role: None,
             state_changed: false,
             access: DefaultAccess::ReadWrite,
+            null: NullMeans::Null,
         }
     }
 }
@@ -116,6 +127,12 @@ impl SessionFacts {
     #[must_use]
     pub fn read_only_session(&self) -> bool {
         self.access == DefaultAccess::ReadOnly
+    }
+
+    /// Whether any read may hang on the last insert id (`sql_auto_is_null`).
+    #[must_use]
+    pub fn null_finds_last_insert(&self) -> bool {
+        self.null == NullMeans::LastInsertId
     }
 
     /// Whether each statement commits by itself.
@@ -242,8 +259,9 @@ impl SessionFacts {
         } else if name.eq_ignore_ascii_case(b"character_set_client") {
             self.mode = self.mode.with_client_charset(value);
         } else if name.eq_ignore_ascii_case(b"transaction_read_only") {
-            let on = value.eq_ignore_ascii_case(b"ON") || value == b"1";
-            self.access = if on { DefaultAccess::ReadOnly } else { DefaultAccess::ReadWrite };
+            self.access = if is_on(value) { DefaultAccess::ReadOnly } else { DefaultAccess::ReadWrite };
+        } else if name.eq_ignore_ascii_case(b"sql_auto_is_null") {
+            self.null = if is_on(value) { NullMeans::LastInsertId } else { NullMeans::Null };
         }
     }
 
@@ -309,6 +327,11 @@ impl SessionFacts {
             self.role = Some(role.into());
         }
     }
+}
+
+/// Whether this is how servers tell that a switch is on.
+fn is_on(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"ON") || value == b"1"
 }
 
 /// Whether a statement's text doesn't show what it does to the session.

@@ -152,6 +152,10 @@ fn split_sends_everything_else_to_the_primary() {
     case.facts.observe_schema(b"mysql");
     assert_eq!(case.route("SELECT * FROM user"), Route::Primary(PrimaryReason::ServerSchema));
     case = split();
+    case.facts.observe_variable(b"sql_auto_is_null", b"ON");
+    assert_eq!(case.route("SELECT 1"), Route::Primary(PrimaryReason::AutoIsNull));
+    case.facts.observe_variable(b"sql_auto_is_null", b"OFF");
+    assert_eq!(case.route("SELECT 1"), Route::Replica(DB1, ReplicaReason::Chosen));
     case.topology = stopped(case.topology, &[DB1, DB2]);
     assert_eq!(case.route("SELECT 1"), Route::Primary(PrimaryReason::NoReplica));
 }

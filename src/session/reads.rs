@@ -100,6 +100,7 @@ impl Session {
                 PrimaryReason::Statement
                 | PrimaryReason::AutocommitOff
                 | PrimaryReason::LastStatement
+                | PrimaryReason::AutoIsNull
                 | PrimaryReason::ServerSchema => Case::Other,
             },
             Route::Refuse(_) => return,

@@ -156,12 +156,6 @@ const OPEN: &[Known] = &[
         "rows",
         "asked on the primary though the read was elsewhere",
     ),
-    case(
-        "SQL_AUTO_IS_NULL",
-        "a: SELECT",
-        "",
-        "reads depend on LAST_INSERT_ID() then and must stay on the primary",
-    ),
     case("begin in another schema", "a fails", "error", "1213 outside of a transaction, under switchovers"),
     case("GET DIAGNOSTICS", "", "", "pins to a replica, where writes are refused then"),
     case("", "a: SHOW WARNINGS", "", DIAGNOSTICS),
