@@ -28,6 +28,7 @@ mod prepared;
 mod prepared_commands;
 mod reads;
 mod relay;
+mod repeat;
 mod settle;
 mod sharing;
 mod state;
@@ -181,6 +182,8 @@ struct Session {
     last: Option<InstanceId>,
     /// Whether there is something to be asked about it: warnings, an error.
     remembered: bool,
+    /// How it can be run again elsewhere.
+    repeatable: repeat::Repeatable,
     /// A statement has set a character set with a collation that is not known yet.
     collation_unknown: bool,
     /// The replica this session stays on.
@@ -273,6 +276,7 @@ impl Session {
             home: None,
             last: None,
             remembered: false,
+            repeatable: repeat::Repeatable::No,
             collation_unknown: false,
             replica: None,
             shunned: Vec::new(),

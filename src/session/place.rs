@@ -74,6 +74,7 @@ impl Session {
             }
             return placed;
         }
+        self.repeat_on_primary(statement, deadline).await?;
         self.reading.begin(self.hints.wait_gtid.as_ref());
         let mut patience = Patience::Fresh;
         loop {

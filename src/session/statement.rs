@@ -245,6 +245,7 @@ impl Session {
             (told.by_names, told.may_collate) = charset_words(job);
         }
         self.last = Some(instance);
+        self.note_repeatable(instance, job, &told);
         self.settle(instance, job.statement, &told).await;
         Ok((told, Shown::ToClient))
     }

@@ -157,7 +157,6 @@ const OPEN: &[Known] = &[
         "asked on the primary though the read was elsewhere",
     ),
     case("begin in another schema", "a fails", "error", "1213 outside of a transaction, under switchovers"),
-    case("GET DIAGNOSTICS", "", "", "pins to a replica, where writes are refused then"),
     case("", "a: SHOW WARNINGS", "", DIAGNOSTICS),
     case("errors of the last", "a: S", "", DIAGNOSTICS),
     case("warnings of", "a: SHOW", "", DIAGNOSTICS),
