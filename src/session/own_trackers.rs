@@ -129,17 +129,14 @@ impl Session {
         })
     }
 
-    /// Before a statement is sent: takes lent trackers back unless it asks about the one they were lent for, and lends them
-    /// if it `runs` and uses them. What of its answer's trackers the client is to see.
+    /// Before a statement is sent: lends it the trackers if it `runs` and uses them. What of its answer's trackers the
+    /// client is to see.
     pub(super) async fn trackers_for(
         &mut self,
         instance: InstanceId,
         statement: &Statement,
         runs: bool,
     ) -> Result<TrackerFilter, NotReady> {
-        if statement.intent != Intent::LastStatement {
-            self.take_trackers_back(instance).await;
-        }
         if !runs || !borrows(statement) {
             return Ok(self.tracker_filter());
         }

@@ -289,6 +289,10 @@ impl Session {
         if self.home != Some(instance) {
             return None;
         }
+        if self.facts.pin().is_none() {
+            self.home = None;
+            return None;
+        }
         let only_transaction = self.facts.pins().all(|reason| reason == PinReason::OpenTransaction);
         self.home = None;
         if only_transaction {

@@ -139,9 +139,6 @@ const OPEN: &[Known] = &[
         "column 2",
         "a variable that is not set has another session's type",
     ),
-    case("Laravel", "", "", NAMES),
-    case("WordPress", "", "", NAMES),
-    case("charset", "", "", NAMES),
     case("trigger that sets a user variable", "a: SELECT", "", "a trigger's user variable is left behind"),
     case("TEMPORARY TABLE from a procedure", "a: SELECT", "", "a CALL does not pin what it may have made"),
     case(
@@ -170,9 +167,6 @@ const OPEN: &[Known] = &[
 ];
 /// Errors and warnings of the last statement.
 const DIAGNOSTICS: &str = "what the last statement left is lost when its connection was lent, or a switchover came, before the question";
-
-/// SET NAMES with a collation, restored on another connection.
-const NAMES: &str = "SET NAMES ... COLLATE comes back as another collation in column definitions";
 
 /// Longest piece of a value that is shown.
 const EXCERPT: usize = 300;
