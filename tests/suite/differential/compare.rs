@@ -142,18 +142,11 @@ const OPEN: &[Known] = &[
     case("trigger that sets a user variable", "a: SELECT", "", "a trigger's user variable is left behind"),
     case("TEMPORARY TABLE from a procedure", "a: SELECT", "", "a CALL does not pin what it may have made"),
     case(
-        "COM_STMT_SEND_LONG_DATA for a wrong",
-        "a execute",
-        "",
-        "a reset after a failed execution is not passed on",
-    ),
-    case(
         "FOUND_ROWS after a write",
         "a: SELECT",
         "rows",
         "asked on the primary though the read was elsewhere",
     ),
-    case("begin in another schema", "a fails", "error", "1213 outside of a transaction, under switchovers"),
     case("", "a: SHOW WARNINGS", "", DIAGNOSTICS),
     case("errors of the last", "a: S", "", DIAGNOSTICS),
     case("warnings of", "a: SHOW", "", DIAGNOSTICS),
