@@ -43,6 +43,7 @@ use arc_swap::ArcSwap;
 use sluice_protocol::{Capabilities, StatusFlags};
 use sluice_routing::decide::{Fallback, Listener};
 use sluice_routing::lexer::LexMode;
+use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::net::TcpStream;
@@ -300,8 +301,23 @@ impl Session {
             self.facts.observe_schema(schema);
         }
         if let Some(connection) = first {
+            let instance = connection.instance;
             self.backends.insert(Backend::new(connection, Arc::clone(self.state.settings())));
+            self.tie_to_login(instance);
         }
+    }
+
+    /// Without a secret there can be no other connection: the session belongs to the one on which its client has
+    /// logged in.
+    fn tie_to_login(&mut self, instance: InstanceId) {
+        let backend = self.backends.get_mut(instance);
+        let Some(backend) = backend.filter(|_| self.login.secret.is_none()) else { return };
+        self.registration.entry().set_backend(Some((instance, backend.connection.thread_id)));
+        self.facts.hold(PinReason::ClientLogin, None);
+        self.home = Some(instance);
+        let on_primary = self.context.feed.topology().is_primary(instance);
+        self.replica = (!on_primary).then_some(instance);
+        self.publish_facts();
     }
 
     fn client_capabilities(&self) -> Capabilities {

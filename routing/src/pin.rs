@@ -73,6 +73,8 @@ reasons! {
         Role = "role", "SET ROLE was used within a text of several statements.";
         /// COM_REGISTER_REPLICA, and for as long as a server sends its binlog.
         ReplicationStream = "replication_stream", "The connection is registered as a replica's, or a server sends its binlog on it.";
+        /// The account's plugin is not about a password, so nobody but the client can log in with it.
+        ClientLogin = "client_login", "Only the client itself can log in to its account, so there is no other connection for it.";
         /// A procedure or SQL EXECUTE changed session state.
         Unprovable = "unprovable", "A procedure or EXECUTE changed session state in a way that can't be known.";
     }

@@ -66,7 +66,7 @@ fn view(entry: &Entry, topology: &Topology) -> SessionView {
     let instance = backend.and_then(|(id, _)| topology.instance(id));
     SessionView {
         id: entry.id,
-        user: entry.user().map(str::to_owned),
+        user: entry.user().map(|user| user.as_ref().to_string()),
         peer: entry.peer.to_string(),
         listener: listener_name(entry.listener).to_owned(),
         state: entry.activity().as_str().to_owned(),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sluice_protocol::auth::{ChannelSecurity, ClientAuthError, ClientStep};
+use sluice_protocol::auth::{ChannelSecurity, ClientAuth, ClientAuthError, ClientStep, Credential, Password};
 use sluice_protocol::command::build;
-use sluice_protocol::handshake::{ExpectGreeting, HandshakeError, LoginRequest, Ready};
+use sluice_protocol::handshake::{ExpectGreeting, Greeting, HandshakeError, LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::lexer::LexMode;
 use sluice_routing::topology::{Instance, InstanceId};
@@ -20,7 +20,8 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::first::{self, LoginCharset};
+use super::first::LoginCharset;
+use super::handover::{Handover, Opened};
 use super::identity::Identity;
 use super::login::{self, BackendLogin};
 use super::places::{Grant, Permit, Places};
@@ -91,7 +92,7 @@ pub struct BackendConnection {
     pub login_ok: Box<[u8]>,
     /// The bytes.
     pub io: PacketStream,
-    _permit: Permit,
+    pub(super) _permit: Permit,
 }
 
 impl Drop for BackendConnection {
@@ -162,6 +163,9 @@ pub enum DialError {
     /// The peer does not speak the protocol as we know it.
     #[error("the instance's answer is not understood: {0}")]
     Protocol(String),
+    /// The account is not one of a password alone: its server wants something of the client itself.
+    #[error("the instance asks the client itself for its proof")]
+    AsksClient(Box<Handover>),
     /// The login's secret was not kept, so nobody can log in on the client's behalf.
     #[error("the password of this session was not kept")]
     NoSecret,
@@ -171,7 +175,7 @@ pub enum DialError {
 }
 
 /// Largest packet of a login, in bytes: greetings, keys and errors are far smaller.
-const LOGIN_PACKET: usize = 64 * 1024;
+pub(super) const LOGIN_PACKET: usize = 64 * 1024;
 /// How long bytes sent to an instance may stay unacknowledged or unread. Without it a request to a host that
 /// lost its power waits for a quarter of an hour; with much less, a server that is long busy with the first part
 /// of a LOAD DATA would be given up. Clients get no such limit: one that reads slowly is its server's
@@ -257,53 +261,69 @@ impl Dialer {
         deadline: Instant,
         phase: &mut Phase,
     ) -> Result<BackendConnection, DialError> {
-        let endpoint = self.endpoints.get(target.instance.index()).ok_or(DialError::UnknownInstance)?;
         let secret = login.secret.as_ref().ok_or(DialError::NoSecret)?;
-        let tcp = open(&endpoint.address, deadline, phase).await?;
-        let request = LoginRequest {
-            user: &login.user,
-            credential: secret.credential(),
-            database: login.database.as_deref(),
-            capabilities: login.capabilities(),
-            collation: login.collation,
-            max_packet: MAX_PACKET,
-            attributes: &login.attributes,
-        };
-        let (mut io, ready) = self.greet(tcp, &endpoint.address, &request, phase).await?;
-        let (thread_id, version) = {
-            let greeting = ready.greeting();
-            (greeting.connection_id, String::from_utf8_lossy(&greeting.server_version).into())
-        };
+        let request = request(login, secret.credential());
+        let (mut io, ready) = self.greeted(target, &request, deadline, phase).await?;
+        let (thread_id, version) = identity_of(ready.greeting());
         *phase = Phase::Authenticate;
-        let (login_ok, capabilities) = authenticate(&mut io, ready, &request).await?;
+        let (payload, auth, capabilities) = ready.log_in(&request);
+        let proved = prove(&mut io, &payload, auth, capabilities).await?;
+        let opened =
+            Opened { target, permit, io, thread_id, version, capabilities, identity: login.identity };
         *phase = Phase::FirstStatement;
-        let identity = first::run(&mut io, capabilities).await?;
-        if let (Some(expected), Some(found)) = (target.expected_uuid, identity.server_uuid)
-            && expected != found
-        {
-            return Err(DialError::WrongServer { expected, found });
+        match proved {
+            Proved::Accepted(login_ok) => opened.complete(login_ok).await,
+            Proved::AsksClient(asked) => Err(DialError::AsksClient(Box::new(Handover::new(opened, asked)))),
         }
-        io.set_sequence(0);
-        io.release_all();
-        Ok(BackendConnection {
-            instance: target.instance,
-            thread_id,
-            server_uuid: identity.server_uuid,
-            capabilities,
-            version,
-            // In the sandbox of an expired password only changing it works, and then it is another one.
-            identity: login.identity.filter(|_| identity.server_uuid.is_some()),
-            account: identity.account,
-            mode: identity.mode,
-            charset: identity.charset,
-            role: identity.role,
-            wait_timeout: identity.wait_timeout,
-            opened_at: Instant::now(),
-            read_only: identity.read_only,
-            login_ok: login_ok.into(),
-            io,
-            _permit: permit,
-        })
+    }
+
+    /// Begins a login that only the client itself can prove: what the server asks for is in the handover.
+    pub async fn begin(
+        &self,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+    ) -> Result<Handover, DialError> {
+        let mut phase = Phase::Resolve;
+        let dial = Box::pin(self.begin_dial(target, login, deadline, &mut phase));
+        match timeout_at(deadline, dial).await {
+            Ok(result) => result,
+            Err(_) => Err(DialError::Deadline { phase }),
+        }
+    }
+
+    async fn begin_dial(
+        &self,
+        target: Target,
+        login: &BackendLogin,
+        deadline: Instant,
+        phase: &mut Phase,
+    ) -> Result<Handover, DialError> {
+        let Ok(Grant::Place(permit)) = self.places.acquire(target.instance, None, deadline).await else {
+            return Err(DialError::Busy);
+        };
+        let nothing = Credential::Password(Password::new(Vec::new()));
+        let request = request(login, &nothing);
+        let (mut io, ready) = self.greeted(target, &request, deadline, phase).await?;
+        let (thread_id, version) = identity_of(ready.greeting());
+        *phase = Phase::Authenticate;
+        let (payload, capabilities) = ready.log_in_unproved(&request);
+        let asked = ask(&mut io, &payload, capabilities).await?;
+        let opened = Opened { target, permit, io, thread_id, version, capabilities, identity: None };
+        Ok(Handover::new(opened, asked))
+    }
+
+    /// A connection on which the server has greeted, with TLS if it is wanted.
+    async fn greeted(
+        &self,
+        target: Target,
+        request: &LoginRequest<'_>,
+        deadline: Instant,
+        phase: &mut Phase,
+    ) -> Result<(PacketStream, Ready), DialError> {
+        let endpoint = self.endpoints.get(target.instance.index()).ok_or(DialError::UnknownInstance)?;
+        let tcp = open(&endpoint.address, deadline, phase).await?;
+        self.greet(tcp, &endpoint.address, request, phase).await
     }
 
     /// Reads the greeting and does TLS if it is wanted.
@@ -373,34 +393,78 @@ async fn open(address: &str, deadline: Instant, phase: &mut Phase) -> Result<Tcp
     Err(last)
 }
 
-/// Logs in; the result is the payload of the server's OK and what both sides speak from now on.
-async fn authenticate(
+/// How the server answered to a login.
+enum Proved {
+    /// It let us in: the payload of its OK.
+    Accepted(Vec<u8>),
+    /// It asks for something that only the client itself can answer: the payload of that packet.
+    AsksClient(Vec<u8>),
+}
+
+/// Logs in.
+async fn prove(
     io: &mut PacketStream,
-    ready: Ready,
-    request: &LoginRequest<'_>,
-) -> Result<(Vec<u8>, Capabilities), DialError> {
-    let phase = Phase::Authenticate;
-    let lost = |source| DialError::Network { phase, source };
-    let (payload, mut auth, capabilities) = ready.log_in(request);
-    io.write_packet(&payload).await.map_err(lost)?;
+    payload: &[u8],
+    mut auth: ClientAuth,
+    capabilities: Capabilities,
+) -> Result<Proved, DialError> {
+    let mut asked = ask(io, payload, capabilities).await?;
+    // Ends: every state of the exchange takes each kind of packet at most once.
+    loop {
+        match auth.on(&asked) {
+            Ok(ClientStep::Send { payload, next }) => {
+                asked = ask(io, &payload, capabilities).await?;
+                auth = next;
+            }
+            Ok(ClientStep::Wait(next)) => {
+                asked = read(io).await?;
+                auth = next;
+            }
+            Ok(ClientStep::Done(ok)) => return Ok(Proved::Accepted(ok)),
+            Ok(ClientStep::Refused(error)) => return Err(DialError::Server(Box::new(error))),
+            Err(ClientAuthError::Plugin(_) | ClientAuthError::SecondFactor) => {
+                return Ok(Proved::AsksClient(asked));
+            }
+            Err(error) => return Err(unproved(&error)),
+        }
+    }
+}
+
+/// Sends a packet of a login and reads what the server says to it.
+async fn ask(
+    io: &mut PacketStream,
+    payload: &[u8],
+    capabilities: Capabilities,
+) -> Result<Vec<u8>, DialError> {
+    let lost = |source| DialError::Network { phase: Phase::Authenticate, source };
+    io.write_packet(payload).await.map_err(lost)?;
     let needed = login::ALWAYS - Capabilities::CONNECT_ATTRS;
     if !capabilities.contains(needed) {
         let missing = needed - capabilities;
         return Err(DialError::Protocol(format!("the server lacks {missing:?}")));
     }
-    // Ends: every state of the exchange takes each kind of packet at most once.
-    loop {
-        let packet = io.read_packet(LOGIN_PACKET).await.map_err(|error| unread(error, phase))?;
-        match auth.on(&packet.payload).map_err(|error| unproved(&error))? {
-            ClientStep::Send { payload, next } => {
-                io.write_packet(&payload).await.map_err(lost)?;
-                auth = next;
-            }
-            ClientStep::Wait(next) => auth = next,
-            ClientStep::Done(ok) => return Ok((ok, capabilities)),
-            ClientStep::Refused(error) => return Err(DialError::Server(Box::new(error))),
-        }
+    read(io).await
+}
+
+async fn read(io: &mut PacketStream) -> Result<Vec<u8>, DialError> {
+    let packet = io.read_packet(LOGIN_PACKET).await;
+    Ok(packet.map_err(|error| unread(error, Phase::Authenticate))?.payload)
+}
+
+fn request<'a>(login: &'a BackendLogin, credential: &'a Credential) -> LoginRequest<'a> {
+    LoginRequest {
+        user: &login.user,
+        credential,
+        database: login.database.as_deref(),
+        capabilities: login.capabilities(),
+        collation: login.collation,
+        max_packet: MAX_PACKET,
+        attributes: &login.attributes,
     }
+}
+
+fn identity_of(greeting: &Greeting) -> (u32, Arc<str>) {
+    (greeting.connection_id, String::from_utf8_lossy(&greeting.server_version).into())
 }
 
 fn unproved(error: &ClientAuthError) -> DialError {
@@ -421,7 +485,7 @@ fn host_of(address: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-fn unread(error: ReadError, phase: Phase) -> DialError {
+pub(super) fn unread(error: ReadError, phase: Phase) -> DialError {
     match error {
         ReadError::Closed | ReadError::Cut => {
             DialError::Network { phase, source: io::ErrorKind::UnexpectedEof.into() }

@@ -30,6 +30,7 @@ pub const MIRRORED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::LOCAL_FILES)
     .union(Capabilities::INTERACTIVE)
     .union(Capabilities::QUERY_ATTRIBUTES)
+    .union(Capabilities::MULTI_FACTOR_AUTHENTICATION)
     .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS);
 
 /// What a client said about itself: enough to log in as it at any instance, also later.
@@ -37,7 +38,7 @@ pub const MIRRORED: Capabilities = Capabilities::FOUND_ROWS
 pub struct BackendLogin {
     /// Account name, as the client sent it.
     pub user: Box<[u8]>,
-    /// The password; `None` if it may not be kept (`[login] retention = "none"`): then no further backend
+    /// What proves the password. `None` where only the client itself can prove who it is: then no further backend
     /// connection can be opened.
     pub secret: Option<Secret>,
     /// Whose connections this login may use besides its own; `None`: nobody's, and nobody its (a sandbox, or

@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::socket::Socket;
 
@@ -262,6 +262,29 @@ impl PacketStream {
             self.want(length).await?;
             if let Some(packet) = self.feed(&mut assembler, length)? {
                 return Ok(packet);
+            }
+        }
+    }
+
+    /// The next packet, of one frame and at most `limit` bytes of payload; more may be read ahead. It may be a
+    /// password. Safe to cancel.
+    pub async fn next_packet(&mut self, limit: usize) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+        loop {
+            if let Some(header) = Header::parse(&self.input) {
+                let length = header.length as usize;
+                if length > limit {
+                    return Err(PacketError::TooLarge { announced: length, limit }.into());
+                }
+                if self.input.len() >= HEADER_LEN + length {
+                    let mut frame = self.take(HEADER_LEN + length);
+                    let payload = Zeroizing::new(frame.get(HEADER_LEN..).unwrap_or_default().to_vec());
+                    frame[..].zeroize();
+                    self.sequence = header.sequence.wrapping_add(1);
+                    return Ok(payload);
+                }
+            }
+            if self.fill().await? == 0 {
+                return Err(if self.input.is_empty() { ReadError::Closed } else { ReadError::Cut });
             }
         }
     }

@@ -11,8 +11,9 @@ mod slot;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use sluice_routing::decide::Listener;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::Notify;
@@ -57,7 +58,7 @@ pub struct Entry {
     pub listener: Listener,
     /// When it connected.
     pub connected_at: Instant,
-    user: OnceLock<Box<str>>,
+    user: ArcSwapOption<Box<str>>,
     transaction_since: AtomicU64,
     pins: AtomicU32,
     activity: AtomicU8,
@@ -93,14 +94,14 @@ impl Entry {
         u64::try_from(self.connected_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The account name the client logged in with; `None` before login.
-    pub fn user(&self) -> Option<&str> {
-        self.user.get().map(|user| &**user)
+    /// The account name the client logged in with last; `None` before login.
+    pub fn user(&self) -> Option<Arc<Box<str>>> {
+        self.user.load_full()
     }
 
-    /// Records the account name, once, at login.
+    /// Records the account name, at login and at each change of user.
     pub fn set_user(&self, user: &str) {
-        let _ = self.user.set(user.into());
+        self.user.store(Some(Arc::new(user.into())));
     }
 
     /// Notes that a transaction is open (keeps the time of the first note) or that none is.
@@ -340,7 +341,7 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
         peer,
         listener,
         connected_at: Instant::now(),
-        user: OnceLock::new(),
+        user: ArcSwapOption::empty(),
         transaction_since: AtomicU64::new(0),
         pins: AtomicU32::new(0),
         activity: AtomicU8::new(Activity::Login as u8),

@@ -134,7 +134,8 @@ impl Session {
     /// the rest of its state is a value.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
         // A reset leaves the roles; of some nobody knows here which they are.
-        let home = self.home.filter(|_| self.facts.pins().any(|reason| reason == PinReason::Role));
+        let before = self.home;
+        let home = before.filter(|_| self.facts.pins().any(|reason| reason == PinReason::Role));
         let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
         for instance in instances {
             let Some(backend) = self.own(instance) else { continue };
@@ -156,6 +157,9 @@ impl Session {
             self.facts.hold(PinReason::Role, None);
             self.home = Some(home);
             self.publish_facts();
+        }
+        if let Some(home) = before {
+            self.tie_to_login(home);
         }
         self.answer_ok().await
     }
@@ -182,6 +186,7 @@ impl Session {
             super::login::change_user(&mut self.client, payload, &self.login, &entry, &self.context.login);
         let Ok(changed) = Box::pin(changed).await else { return Err(End::ChangeUserRefused) };
         self.login = changed.login;
+        entry.set_user(&String::from_utf8_lossy(&self.login.user));
         if let Some(warming) = self.warming.take() {
             // It logs in as the former user.
             warming.dial.abort();

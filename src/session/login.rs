@@ -14,6 +14,7 @@ mod keys;
 mod outcome;
 mod places;
 mod refusal;
+mod relayed;
 mod renew;
 mod rules;
 mod verifiers;
@@ -21,7 +22,7 @@ mod verify;
 
 use std::time::Duration;
 
-use sluice_protocol::auth::{ChannelSecurity, ServerAuth};
+use sluice_protocol::auth::{AuthPlugin, ChannelSecurity, ServerAuth};
 use sluice_protocol::command::ChangeUser;
 use sluice_protocol::compression::Algorithm;
 use sluice_protocol::handshake::{ClientLogin, HandshakeError, attributes};
@@ -34,7 +35,7 @@ use self::admissions::Admission;
 use self::exchange::{Applicant, Proof};
 use self::guesses::Leave;
 use self::refusal::Failure;
-use crate::backend::{BackendConnection, BackendLogin, DialError, PacketStream, Secret, Stream};
+use crate::backend::{BackendConnection, BackendLogin, DialError, Handover, PacketStream, Secret, Stream};
 use crate::config::Retention;
 use crate::feed::registry::Entry;
 
@@ -115,6 +116,9 @@ async fn decide(
     if !context.settings().rules.admit(&login.user, entry.peer.ip()) {
         return Err(Failure::denied(&login.user, entry.peer, !request.auth_response.is_empty()));
     }
+    if context.is_relayed(&login.user, &request.plugin) {
+        return let_in(applicant, Proof::ToServer, login, entry, context).await;
+    }
     let auth = request.begin_auth(exchange::nonce())?;
     let proof = applicant.prove(auth, &login.user, context).await?;
     let_in(applicant, proof, login, entry, context).await
@@ -129,6 +133,14 @@ enum Verdict {
     Remembered(Admission),
     /// Nobody who could be asked; the password was right a short while ago.
     Nobody,
+}
+
+/// What a server says to a password that a client has told.
+enum Word {
+    /// The client is in.
+    Yes(BackendConnection),
+    /// It asks the client itself for something else.
+    AsksClient(Box<Handover>),
 }
 
 impl Verdict {
@@ -199,9 +211,10 @@ async fn judge(
     context: &LoginContext,
 ) -> Result<(Proof, Verdict), Failure> {
     let (known, attempt) = match proof {
-        Proof::Told(secret) => {
-            let connection = ask_about_told(secret.clone(), login, entry, context).await?;
-            return Ok((Proof::Told(secret), Verdict::Server(connection.into())));
+        Proof::Told(secret) => return judge_told(applicant, secret, login, entry, context).await,
+        Proof::ToServer => {
+            let handover = context.begin_relayed(login, entry).await?;
+            return judge_relayed(applicant, handover, login, entry, context).await;
         }
         Proof::Remembered(known, attempt) => (known, attempt),
     };
@@ -213,8 +226,10 @@ async fn judge(
         Ok(connection) => Ok((Proof::Remembered(known, attempt), Verdict::Server(connection.into()))),
         Err(DialError::NoSecret) => {
             let secret = applicant.ask(attempt, context).await?;
-            let connection = ask_about_told(secret.clone(), login, entry, context).await?;
-            Ok((Proof::Told(secret), Verdict::Server(connection.into())))
+            judge_told(applicant, secret, login, entry, context).await
+        }
+        Err(DialError::AsksClient(handover)) => {
+            judge_relayed(applicant, handover, login, entry, context).await
         }
         Err(error) if known.age < context.settings().max_age && unreachable(&error) => {
             let verdict = context.admitted(login, &known).map_or(Verdict::Nobody, Verdict::Remembered);
@@ -227,13 +242,39 @@ async fn judge(
     }
 }
 
+async fn judge_told(
+    applicant: &mut Applicant<'_>,
+    secret: Secret,
+    login: &mut BackendLogin,
+    entry: &Entry,
+    context: &LoginContext,
+) -> Result<(Proof, Verdict), Failure> {
+    match ask_about_told(secret.clone(), login, entry, context).await? {
+        Word::Yes(connection) => Ok((Proof::Told(secret), Verdict::Server(connection.into()))),
+        Word::AsksClient(handover) => judge_relayed(applicant, handover, login, entry, context).await,
+    }
+}
+
+/// Lets the server and the client speak with each other. What comes of it is the client's alone.
+async fn judge_relayed(
+    applicant: &mut Applicant<'_>,
+    handover: Box<Handover>,
+    login: &mut BackendLogin,
+    entry: &Entry,
+    context: &LoginContext,
+) -> Result<(Proof, Verdict), Failure> {
+    (login.secret, login.identity) = (None, None);
+    let connection = relayed::relay(applicant, handover, login, entry, context).await?;
+    Ok((Proof::ToServer, Verdict::Server(connection.into())))
+}
+
 /// Asks a server about a password that the client has told, unless there were too many wrong ones.
 async fn ask_about_told(
     secret: Secret,
     login: &mut BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<BackendConnection, Failure> {
+) -> Result<Word, Failure> {
     login.prove_with(secret, context);
     let (peer, identity) = (entry.peer.ip(), login.identity);
     let _asking = context.asking.acquire().await;
@@ -256,7 +297,11 @@ async fn ask_about_told(
         }
         Err(_) => {}
     }
-    Ok(verdict?)
+    match verdict {
+        Ok(connection) => Ok(Word::Yes(connection)),
+        Err(DialError::AsksClient(handover)) => Ok(Word::AsksClient(handover)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl BackendLogin {
@@ -283,6 +328,7 @@ fn unreachable(error: &DialError) -> bool {
         | DialError::Busy
         | DialError::Tls(_)
         | DialError::Protocol(_)
+        | DialError::AsksClient(_)
         | DialError::NoSecret => false,
     }
 }
@@ -377,6 +423,9 @@ async fn change(
         client_capabilities: caps,
         attributes: attributes(&request.attributes, entry),
     };
+    if context.is_relayed(&login.user, &AuthPlugin::CachingSha2) {
+        return let_in(applicant, Proof::ToServer, login, entry, context).await;
+    }
     let channel = match applicant.client.stream().is_tls() {
         true => ChannelSecurity::Secure,
         false => ChannelSecurity::Plain,

@@ -57,9 +57,6 @@ impl Session {
         self.take_in_insert_id(instance, statement, told).await;
         self.settle_trackers(instance, statement).await;
         self.note_answer(instance, statement, told);
-        if statement.effects.has(Effect::ChangesAccess) || statement.effects.has(Effect::SetsGlobal) {
-            self.context.login.access_changed();
-        }
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();
     }

@@ -202,6 +202,10 @@ impl Session {
         let entry = std::sync::Arc::clone(self.registration.entry());
         let context = std::sync::Arc::clone(&self.context);
         let harmless = in_transaction && !self.may_have_committed(job);
+        let effects = &job.statement.effects;
+        // Until the answer has been settled, since logins may follow as soon as the client has it.
+        let _change = (effects.has(Effect::ChangesAccess) || effects.has(Effect::SetsGlobal))
+            .then(|| context.login.access_changes());
         let obey = if harmless { Obey::CloseAndRollBack } else { Obey::Close };
         let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
         let serves_as = if on_replica { ServesAs::Replica } else { ServesAs::Primary };

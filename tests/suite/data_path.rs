@@ -58,21 +58,26 @@ impl DataPath {
 
     /// The same with these lines in `[sessions]`.
     pub(crate) fn start_with(cluster: &Cluster, hold: Duration, sessions: &str) -> Self {
+        let addresses = cluster.nodes().iter().map(|node| node.address().into());
+        Self::start_at(cluster, &addresses.collect::<Vec<_>>(), hold, &format!("[sessions]\n{sessions}"))
+    }
+
+    /// The same with the nodes at these addresses, and with these sections of the configuration.
+    pub(crate) fn start_at(cluster: &Cluster, at: &[SocketAddr], hold: Duration, sections: &str) -> Self {
         let store = tempfile::tempdir().unwrap();
         let (split, primary, replica) = (free_port(), free_port(), free_port());
         let instances: String = cluster
             .nodes()
             .iter()
-            .map(|node| {
-                format!("[[instance]]\nname = \"{}\"\naddress = \"{}\"\n", node.name(), node.address())
-            })
+            .zip(at)
+            .map(|(node, at)| format!("[[instance]]\nname = \"{}\"\naddress = \"{at}\"\n", node.name()))
             .collect();
         let text = format!(
             "[cluster]\nname = \"test\"\nstore = \"file://{}\"\n{instances}\
              [accounts.control]\nuser = \"sluice\"\npassword = \"x\"\n\
              [accounts.replication]\nuser = \"sluice_repl\"\npassword = \"x\"\n\
              [listen]\nsplit = \"{split}\"\nprimary = \"{primary}\"\nreplica = \"{replica}\"\n\
-             admin = \"{}\"\nworkers = {WORKERS}\n[sessions]\n{sessions}\n",
+             admin = \"{}\"\nworkers = {WORKERS}\n{sections}\n",
             store.path().display(),
             free_port(),
         );

@@ -4,12 +4,21 @@
 //! Never here: connections from 127.0.0.1, which servers exempt: everything passes through a relay that
 //! connects from 127.0.0.2.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step fails the test"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sluice::backend::{PacketStream, Stream};
 use sluice_cluster::{Cluster, NameResolution, wait_until};
+use sluice_protocol::auth::AuthPlugin;
+use sluice_protocol::handshake::{Greeting, HandshakeResponse};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -50,6 +59,30 @@ async fn greet_and_hang_up(address: SocketAddr) -> Option<u16> {
     let mut packet = [0; 7];
     tcp.read_exact(&mut packet).await.unwrap();
     (packet[4] == 0xff).then(|| u16::from_le_bytes([packet[5], packet[6]]))
+}
+
+/// Comes with a plugin of its own, so that the server's own exchange is passed on, and hangs up in the middle of it.
+async fn leave_within_relayed_login(address: SocketAddr) {
+    let mut io = PacketStream::new(Stream::from_tcp(TcpStream::connect(address).await.unwrap()));
+    let greeting = Greeting::parse(&io.read_packet(1 << 16).await.unwrap().payload).unwrap();
+    let response = HandshakeResponse {
+        capabilities: (Greeting::REQUIRED | CLIENT) & greeting.capabilities,
+        max_packet: 1 << 24,
+        collation: 45,
+        user: b"app".to_vec(),
+        auth_response: Vec::new().into(),
+        database: None,
+        plugin: Some(AuthPlugin::Other(b"exotic_client".to_vec())),
+        attributes: Vec::new(),
+        zstd_level: None,
+    };
+    io.write_packet(&response.encode()).await.unwrap();
+    assert_eq!(io.read_packet(1 << 16).await.unwrap().payload[0], 0xfe, "the server's own question");
+}
+
+async fn connections_of(cluster: &Cluster, user: &str) -> u64 {
+    let sql = format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE user = '{user}'");
+    cluster.node(0).value(&sql).await.unwrap()
 }
 
 async fn counted_errors(cluster: &Cluster) -> u64 {
@@ -100,6 +133,16 @@ async fn half_open_clients_do_not_get_sluice_blocked() {
     }
     assert_eq!(counted_errors(&cluster).await, 0);
     let served = attempt(front.address, "app", "right", Some("app"), CLIENT).await;
+    assert!(served.result.is_ok(), "{served:?}");
+
+    // Nor do clients whose login a server has to hear from the first packet on, and that leave within it.
+    for _ in 0..4 * MAX_CONNECT_ERRORS {
+        leave_within_relayed_login(front.address).await;
+    }
+    let over = || async { connections_of(&cluster, "unauthenticated user").await == 0 };
+    wait_until("their ends to be seen", SOON, over).await.unwrap();
+    assert_eq!(counted_errors(&cluster).await, 0);
+    let served = attempt(front.address, "app", "right", None, CLIENT).await;
     assert!(served.result.is_ok(), "{served:?}");
     relay.abort();
 }

@@ -11,6 +11,7 @@
 pub(crate) mod front;
 mod memory;
 mod passwords;
+mod relayed;
 mod remembered;
 
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::response::Prefix;
 use super::{Greeting, HandshakeError, HandshakeResponse};
 use crate::Capabilities;
-use crate::auth::{ChannelSecurity, ClientAuth, Credential};
+use crate::auth::{AuthPlugin, ChannelSecurity, ClientAuth, Credential};
 use crate::command::ChangeUser;
 
 /// Waits for the server's first packet.
@@ -116,18 +116,38 @@ impl Ready {
             self.channel,
             capabilities,
         );
-        let response = HandshakeResponse {
-            capabilities,
-            max_packet: login.max_packet,
-            collation: login.collation,
-            user: login.user.to_vec(),
-            auth_response: Zeroizing::new(data),
-            database: login.database.map(<[u8]>::to_vec),
-            plugin: Some(plugin),
-            attributes: login.attributes.to_vec(),
-            zstd_level: None,
-        };
-        (response.encode(), auth, capabilities)
+        (response(login, capabilities, plugin, data).encode(), auth, capabilities)
+    }
+
+    /// A login that proves nothing, in the name of a plugin that no account has: the server asks for what its account
+    /// needs. The credential of `login` has no effect. The payload to send, and what is spoken from now on.
+    #[must_use]
+    pub fn log_in_unproved(self, login: &LoginRequest<'_>) -> (Vec<u8>, Capabilities) {
+        let capabilities = login.agreed(self.greeting.capabilities, self.tls);
+        let plugin = AuthPlugin::Other(NO_PLUGIN.to_vec());
+        (response(login, capabilities, plugin, Vec::new()).encode(), capabilities)
+    }
+}
+
+/// The name of a plugin that there is not.
+const NO_PLUGIN: &[u8] = b"ask_the_client";
+
+fn response(
+    login: &LoginRequest<'_>,
+    capabilities: Capabilities,
+    plugin: AuthPlugin,
+    data: Vec<u8>,
+) -> HandshakeResponse {
+    HandshakeResponse {
+        capabilities,
+        max_packet: login.max_packet,
+        collation: login.collation,
+        user: login.user.to_vec(),
+        auth_response: Zeroizing::new(data),
+        database: login.database.map(<[u8]>::to_vec),
+        plugin: Some(plugin),
+        attributes: login.attributes.to_vec(),
+        zstd_level: None,
     }
 }
 

@@ -103,7 +103,7 @@ impl Conductor {
     }
 
     fn hurts(&self, entry: &Entry) -> Option<String> {
-        let user = entry.user().unwrap_or("?");
+        let user = entry.user().map_or_else(|| "?".to_owned(), |user| user.to_string());
         let who = format!("session {} of {user} from {}", entry.id, entry.peer);
         let held = entry.pins() & !(1 << PinReason::OpenTransaction as u32);
         if held != 0 {

@@ -32,6 +32,8 @@ pub(super) struct Admissions {
 struct State {
     known: HashMap<Key, Entry>,
     generation: u64,
+    /// Statements under way that change what is remembered.
+    changes: usize,
 }
 
 /// Logins that a server can't tell apart.
@@ -99,6 +101,9 @@ impl Admissions {
         let key = Key::of(login)?;
         let now = Instant::now();
         let mut state = self.lock();
+        if state.changes > 0 {
+            return None;
+        }
         let entry = state.known.get_mut(&key)?;
         let age = now.duration_since(entry.accepted_at);
         if age >= max_age {
@@ -122,7 +127,7 @@ impl Admissions {
     pub(super) fn remember(&self, login: &BackendLogin, admission: Admission, since: Generation) {
         let Some(key) = Key::of(login) else { return };
         let mut state = self.lock();
-        if state.generation != since.0 {
+        if state.generation != since.0 || state.changes > 0 {
             // It may have answered before a change that came through here.
             return;
         }
@@ -143,7 +148,20 @@ impl Admissions {
         }
     }
 
-    /// Accounts, privileges or schemas have changed: every login asks again.
+    /// A statement that changes accounts, privileges or schemas is under way: until it is over, every login asks.
+    pub(super) fn begin_change(&self) {
+        self.lock().changes += 1;
+    }
+
+    /// It is over.
+    pub(super) fn end_change(&self) {
+        let mut state = self.lock();
+        state.changes = state.changes.saturating_sub(1);
+        drop(state);
+        self.clear();
+    }
+
+    /// What is remembered holds no more: every login asks again.
     pub(super) fn clear(&self) {
         let mut state = self.lock();
         state.generation += 1;
@@ -233,6 +251,14 @@ mod tests {
         assert!(!knows(&admissions, &login));
         admissions.remember(&login, admission(), before);
         assert!(!knows(&admissions, &login), "asked before the change");
+        admissions.remember(&login, admission(), admissions.generation());
+        admissions.begin_change();
+        assert!(!knows(&admissions, &login), "it may have happened already");
+        admissions.remember(&login, admission(), admissions.generation());
+        admissions.end_change();
+        assert!(!knows(&admissions, &login), "asked before the end of the change");
+        admissions.remember(&login, admission(), admissions.generation());
+        assert!(knows(&admissions, &login));
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use super::guesses::Guesses;
 use super::keys::{KeyError, Keys};
 use super::places::Places;
 use super::refusal::{Failure, FailureLog};
+use super::relayed::Relayed;
 use super::rules::Rules;
 use super::verifiers::{Keep, Known, Verifiers};
 use crate::backend::places::{Permit, Places as BackendPlaces};
@@ -43,6 +44,7 @@ pub struct LoginContext {
     pub(super) identities: Identities,
     pub(super) guesses: Guesses,
     pub(super) asking: Semaphore,
+    pub(super) relayed: Relayed,
     pub(super) places: Places,
     pub(super) failures: FailureLog,
     pub(super) dialer: Arc<Dialer>,
@@ -106,6 +108,7 @@ impl LoginContext {
             identities: Identities::default(),
             guesses: Guesses::default(),
             asking: Semaphore::new(ASKING),
+            relayed: Relayed::default(),
             places: Places::default(),
             failures: FailureLog::default(),
             dialer,
@@ -244,10 +247,11 @@ impl LoginContext {
         Some(admission)
     }
 
-    /// Accounts, privileges, schemas or the servers' defaults were changed through this Sluice: what servers said
-    /// to logins before holds no more.
-    pub(in crate::session) fn access_changed(&self) {
-        self.admissions.clear();
+    /// A statement begins that changes accounts, privileges, schemas or the servers' defaults. As long as what is
+    /// returned lives every login asks a server, and what servers said before is forgotten.
+    pub(in crate::session) fn access_changes(&self) -> AccessChange<'_> {
+        self.admissions.begin_change();
+        AccessChange(self)
     }
 
     /// Keeps of an accepted password what the configuration allows.
@@ -278,6 +282,15 @@ impl LoginContext {
         let known = topology.primary().into_iter().chain(topology.instances.iter());
         let version = known.filter_map(|instance| instance.version.as_deref()).next();
         format!("{}-sluice", version.unwrap_or(UNKNOWN_VERSION))
+    }
+}
+
+/// Such a statement is under way.
+pub(in crate::session) struct AccessChange<'a>(&'a LoginContext);
+
+impl Drop for AccessChange<'_> {
+    fn drop(&mut self) {
+        self.0.admissions.end_change();
     }
 }
 

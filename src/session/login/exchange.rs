@@ -44,6 +44,7 @@ const OFFERED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::CONNECT_ATTRS)
     .union(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
     .union(Capabilities::SESSION_TRACK)
+    .union(Capabilities::MULTI_FACTOR_AUTHENTICATION)
     .union(Capabilities::DEPRECATE_EOF)
     .union(Capabilities::QUERY_ATTRIBUTES);
 
@@ -57,6 +58,8 @@ pub(super) enum Proof {
     Remembered(Known, Attempt),
     /// By telling it.
     Told(Secret),
+    /// To the server itself, which has let it in.
+    ToServer,
 }
 
 /// A client on its way, with the deadline for its login.
@@ -122,7 +125,7 @@ impl Applicant<'_> {
         }
     }
 
-    async fn write(&mut self, payload: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn write(&mut self, payload: &[u8]) -> Result<(), Failure> {
         match timeout_at(self.deadline, self.client.write_packet(payload)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(Failure::silent(LoginEnd::Deadline, "the client reads nothing")),
@@ -189,7 +192,7 @@ impl Applicant<'_> {
     pub(super) async fn welcome(&mut self, proof: &Proof, ok: &[u8]) -> Result<(), Failure> {
         match proof {
             Proof::Remembered(..) => self.write(&FAST_OK).await?,
-            Proof::Told(_) => {}
+            Proof::Told(_) | Proof::ToServer => {}
         }
         self.write(ok).await?;
         self.client.set_sequence(0);

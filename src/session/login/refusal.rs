@@ -118,6 +118,7 @@ impl From<DialError> for Failure {
             | DialError::Tls(_)
             | DialError::WrongServer { .. }
             | DialError::Protocol(_)
+            | DialError::AsksClient(_)
             | DialError::NoSecret
             | DialError::UnknownInstance => {
                 Self::own(LoginEnd::NoInstance, ErrorCode::ServerShutdown, detail)

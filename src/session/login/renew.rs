@@ -59,6 +59,8 @@ async fn ask(context: &LoginContext, user: Box<[u8]>, secret: Secret) {
             );
             context.verifiers.forget(&login.user, &secret);
         }
+        // It is an account of another plugin now.
+        Err(DialError::AsksClient(_)) => context.verifiers.forget(&login.user, &secret),
         // Nobody could be asked, or only the server was the reason: the password gets older, and once it is
         // too old the next login has to find somebody to ask.
         Err(error) => tracing::debug!(%error, "a remembered password could not be verified"),

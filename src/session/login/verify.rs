@@ -41,6 +41,16 @@ pub(super) async fn verify(
     Err(last)
 }
 
+/// The deadline of a login at one instance that begins now.
+pub(super) fn deadline() -> Instant {
+    Instant::now() + ONE_INSTANCE
+}
+
+/// As [`known`], for one who asks by himself.
+pub(super) async fn targets(context: &LoginContext, listener: Listener) -> Vec<Target> {
+    known(context, listener, Instant::now() + ALL_INSTANCES).await
+}
+
 /// Whom to ask. Just after start, while nothing is known of the instances, waits until something is.
 async fn known(context: &LoginContext, listener: Listener, end: Instant) -> Vec<Target> {
     let mut shape = context.feed.shape_changes();
@@ -64,6 +74,7 @@ fn another_may_do(error: &DialError) -> bool {
         DialError::Busy
         | DialError::Tls(_)
         | DialError::Protocol(_)
+        | DialError::AsksClient(_)
         | DialError::NoSecret
         | DialError::UnknownInstance => false,
     }
