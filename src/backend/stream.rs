@@ -76,6 +76,15 @@ impl Stream {
         }
     }
 
+    /// Whether the bytes are packed on the wire.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => false,
+            Self::Compressed(_) => true,
+        }
+    }
+
     /// Registers the socket with the current runtime; see [`Socket::move_here`].
     fn move_here(&mut self) -> io::Result<()> {
         match self {

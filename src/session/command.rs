@@ -94,7 +94,10 @@ impl Session {
             self.park();
             match scan(self.client.buffer()) {
                 Scan::Whole { bytes, frames } => {
-                    let frames_bytes = self.client.take(bytes);
+                    let mut frames_bytes = self.client.take(bytes);
+                    if frames > 1 && self.client.stream().is_compressed() {
+                        number(&mut frames_bytes);
+                    }
                     // One more for each frame; they are counted modulo 256.
                     self.answer_sequence = frames.to_le_bytes().first().copied().unwrap_or(1);
                     let assembled = (frames > 1).then(|| assemble(&frames_bytes));
@@ -407,6 +410,19 @@ fn connection_id_query(id: u32, column: &[u8]) -> Vec<u8> {
     }
     text.push(b'`');
     text
+}
+
+/// Numbers the frames of a command from 0 on, as they have to be where nothing is packed. Behind packing the numbers of the
+/// packed frames are the ones that count, and MariaDB's client library gives every frame inside the number 0.
+fn number(mut frames: &mut [u8]) {
+    let mut number = 0u8;
+    while let Some(header) = Header::parse(frames) {
+        if let Some(sequence) = frames.get_mut(HEADER_LEN - 1) {
+            *sequence = number;
+        }
+        number = number.wrapping_add(1);
+        frames = frames.get_mut(HEADER_LEN + header.length as usize..).unwrap_or_default();
+    }
 }
 
 fn assemble(mut frames: &[u8]) -> Vec<u8> {

@@ -1,11 +1,16 @@
-//! The compressed protocol with the `mysql` program.
+//! The compressed protocol with the `mysql` program, and what only other programs do.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use sluice_cluster::{Accounts, Cluster, Login};
+use sluice_protocol::compression::Algorithm;
+use sluice_protocol::packet::MAX_FRAME_PAYLOAD;
+use sluice_protocol::{Capabilities, frame_payload};
 
+use super::raw::{Raw, first};
 use crate::data_path::{DataPath, caught_up_topology};
 
 /// 100 MiB: a table of 1600 rows of 64 KiB.
@@ -88,5 +93,30 @@ async fn the_mysql_program_compresses_with_zlib_and_zstd() {
         assert!(echoed == long, "{algorithm}");
         let many: String = (0..2000).map(|number| format!("SELECT {number};\n")).collect();
         assert_eq!(text(&cluster, port, &options, &many).await.lines().count(), 2000);
+    }
+}
+
+/// As MariaDB's client library writes commands of 16 MiB and more.
+#[tokio::test]
+async fn frames_within_packed_ones_may_have_any_number() {
+    let cluster = Cluster::builder().option("max_allowed_packet=64M").start().await.unwrap();
+    cluster.setup_replication(0, &Accounts::replication_only()).await.unwrap();
+    let path = DataPath::start(&cluster, Duration::from_secs(10));
+    path.publisher.publish(caught_up_topology(&cluster, 1, 0).await);
+    let mut client = Raw::connect(path.split_address(), Capabilities::COMPRESS).await;
+    client.io = client.io.compressed(Algorithm::Zlib).unwrap();
+    for extra in [0, 1, 2 * MAX_FRAME_PAYLOAD] {
+        let begin = "\x03SELECT LENGTH('";
+        let long = "x".repeat(MAX_FRAME_PAYLOAD - begin.len() - 2 + extra);
+        let command = format!("{begin}{long}')");
+        client.io.set_sequence(0);
+        let mut frames = BytesMut::new();
+        frame_payload(&mut frames, &mut 0, command.as_bytes());
+        for at in (0..frames.len()).step_by(MAX_FRAME_PAYLOAD + 4) {
+            frames[at + 3] = 0;
+        }
+        client.io.write_all(&frames).await.unwrap();
+        client.io.flush().await.unwrap();
+        assert_eq!(first(client.answer().await), Some(long.len().to_string()));
     }
 }

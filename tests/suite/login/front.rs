@@ -215,7 +215,11 @@ pub(crate) async fn attempt(
         }
         Err(error) => panic!("{error}"),
     };
-    let (payload, mut auth, _) = ready.log_in(&request);
+    let (mut payload, mut auth, _) = ready.log_in(&request);
+    if capabilities.contains(Capabilities::COMPRESS) {
+        // Sluice itself never asks for it, so its client's side leaves it out.
+        payload[0] |= 1 << 5;
+    }
     io.write_packet(&payload).await.unwrap();
     loop {
         let packet = io.read_packet(1 << 16).await.unwrap();
