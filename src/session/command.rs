@@ -260,10 +260,8 @@ impl Session {
         statement.wishes(self.hints.wish);
         match statement.intent {
             Intent::Kill { kind, target } => self.kill_text(kind, target, view.text).await,
-            Intent::ConnectionId { column } => {
-                let id = self.registration.entry().id;
-                let name = view.text.get(column.start..column.end).unwrap_or(b"CONNECTION_ID()");
-                let text = connection_id_query(id, name);
+            Intent::ConnectionId { .. } => {
+                let text = self.with_own_id(view.text, &statement).unwrap_or_default();
                 self.own_text(&text, &statement).await
             }
             Intent::HarmlessRead
@@ -283,6 +281,13 @@ impl Session {
                 if released { Err(End::ClientLeft) } else { Ok(()) }
             }
         }
+    }
+
+    /// What is run in place of `SELECT CONNECTION_ID()`; `None` for other statements.
+    pub(super) fn with_own_id(&self, text: &[u8], statement: &Statement) -> Option<Vec<u8>> {
+        let Intent::ConnectionId { column } = statement.intent else { return None };
+        let name = text.get(column.start..column.end).unwrap_or(b"CONNECTION_ID()");
+        Some(connection_id_query(self.registration.entry().id, name))
     }
 
     /// Runs a text in place of the client's.
@@ -399,7 +404,7 @@ fn releases(statement: &Statement) -> bool {
     matches!(statement.intent, Intent::TransactionEnd { next: AfterEnd::Release, .. })
 }
 
-/// `SELECT CONNECTION_ID()` answered with the id the client knows, under the same column name.
+/// `SELECT CONNECTION_ID()` with the id the client knows, under the same column name.
 fn connection_id_query(id: u32, column: &[u8]) -> Vec<u8> {
     let mut text = format!("SELECT CAST({id} AS UNSIGNED) AS `").into_bytes();
     for &byte in column {

@@ -26,12 +26,20 @@ impl Session {
         let Ok(client_id) = self.statements.next_id(text.len()) else {
             return self.fail(&Failure::Client(ClientFault::TooManyStatements)).await;
         };
-        let statement = classify(text, self.facts.mode());
+        let mut statement = classify(text, self.facts.mode());
+        let mut framed = BytesMut::new();
+        let own_text = self.with_own_id(text, &statement);
+        if let Some(own) = &own_text {
+            statement = classify(own, self.facts.mode());
+            frame_payload(&mut framed, &mut 0, &build::stmt_prepare(own));
+        }
+        let text = own_text.as_deref().unwrap_or(text);
+        let frames = if own_text.is_some() { &framed } else { command.frames() };
         // Preparing runs nothing: it goes where an execution would go and has no effects.
         let mut preparing = Statement::of(prepare_intent(statement.intent));
         preparing.wishes(statement.wish);
         let expect = Expect::Prepare { client_statement_id: client_id };
-        let job = Job::text(command.frames(), expect, &preparing);
+        let job = Job::text(frames, expect, &preparing);
         let Some(told) = self.run_job_told(&job).await? else { return Ok(()) };
         if let Some(prepared) = told.prepared {
             let meaning = std::sync::Arc::clone(self.state.settings());
@@ -271,13 +279,13 @@ impl Session {
     }
 }
 
-/// Where to prepare: where the statement would be executed; KILL and the like are executed by us but prepared
+/// Where to prepare: where the statement would be executed, for a statement about the last one where that ran; KILL and the like are executed by us but prepared
 /// on the primary, which alone can say whether they are right.
 fn prepare_intent(intent: Intent) -> Intent {
     match intent {
         Intent::HarmlessRead => Intent::HarmlessRead,
+        Intent::LastStatement => Intent::LastStatement,
         Intent::NeedsPrimary(_)
-        | Intent::LastStatement
         | Intent::ConnectionId { .. }
         | Intent::Kill { .. }
         | Intent::TransactionStart { .. }

@@ -191,6 +191,10 @@ async fn sessions_warm_up_and_kill_works_by_the_id_the_client_knows() {
     let id = sleeper.id();
     let own: u32 = sleeper.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
     assert_eq!(own, id);
+    for _ in 0..2 {
+        let prepared: u32 = sleeper.exec_first("SELECT CONNECTION_ID()", ()).await.unwrap().unwrap();
+        assert_eq!(prepared, id);
+    }
     let sleeping = tokio::spawn(async move {
         let woken: Option<u8> = sleeper.query_first("SELECT SLEEP(60)").await.unwrap();
         (woken, sleeper)
@@ -211,6 +215,24 @@ async fn sessions_warm_up_and_kill_works_by_the_id_the_client_knows() {
     assert!(sleeper.query_drop("SELECT 1").await.is_err());
     let unknown = killer.query_drop("KILL 1099999999").await.unwrap_err();
     assert_eq!(code(&unknown), 1094);
+}
+
+/// As PHP's PDO asks, which prepares everything.
+#[tokio::test]
+async fn found_rows_is_prepared_and_executed_where_the_rows_were_found() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let mut conn = path.split().await;
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    conn.query_drop("INSERT INTO t VALUES (1), (2), (3)").await.unwrap();
+    cluster.wait_caught_up(0).await.unwrap();
+    path.publisher.publish(caught_up_topology(&cluster, 1, 0).await);
+    for (sql, found) in [("SELECT id FROM t", 3), ("SELECT id FROM t LIMIT 2", 2), ("SELECT id FROM t", 3)] {
+        let ids: Vec<u32> = conn.exec(sql, ()).await.unwrap();
+        assert_eq!(ids.len(), found);
+        let told: usize = conn.exec_first("SELECT FOUND_ROWS()", ()).await.unwrap().unwrap();
+        assert_eq!(told, found, "{sql}");
+    }
 }
 
 #[tokio::test]
