@@ -151,3 +151,64 @@ async fn more_clients_are_let_in_than_there_may_be_connections() {
         assert_eq!(change(client, "worker", "right").await, None);
     }
 }
+
+/// Clients that log in at once, and for how long each way is measured at a time.
+const CLIENTS: usize = 8;
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// Logins per second of [`CLIENTS`] clients that say `then` and leave.
+async fn rate(address: SocketAddr, then: Option<&'static str>) -> f64 {
+    let begun = tokio::time::Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(async move {
+            let mut logins = 0u32;
+            while begun.elapsed() < WINDOW {
+                let mut io = attempt(address, "worker", "right", Some("app"), CLIENT).await.result.unwrap();
+                if let Some(sql) = then {
+                    assert!(matches!(ask(&mut io, sql).await, Answer::Rows { .. }));
+                }
+                io.set_sequence(0);
+                io.write_packet(&[0x01]).await.unwrap();
+                logins += 1;
+            }
+            logins
+        });
+    }
+    let logins: u32 = clients.join_all().await.into_iter().sum();
+    f64::from(logins) / begun.elapsed().as_secs_f64()
+}
+
+/// `SLUICE_BINARIES=a:b` measures these, in turn with a server itself.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn logins_per_second() {
+    let accounts = accounts();
+    let cluster = Cluster::builder().nodes(1).max_connections(400).start().await.unwrap();
+    cluster.setup_replication(0, &accounts).await.unwrap();
+    for sql in ["CREATE USER worker@'%' IDENTIFIED BY 'right'", "GRANT ALL ON app.* TO worker@'%'"] {
+        cluster.node(0).exec(sql).await.unwrap();
+    }
+    // One Sluice at a time has the cluster, and each finds the record of the one before.
+    let store = tempfile::tempdir().unwrap();
+    let binaries = std::env::var("SLUICE_BINARIES").unwrap_or_else(|_| SLUICE.to_owned());
+    let mut ways = vec![("direct".to_owned(), SocketAddr::from(cluster.node(0).address()), None)];
+    for binary in binaries.split(':') {
+        let builder = SluiceProcess::builder(Path::new(binary)).accounts(&accounts).store(store.path());
+        ways.push((binary.to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)), Some(builder)));
+    }
+    for round in 1..=3 {
+        for (name, address, builder) in &ways {
+            let sluice = match builder {
+                Some(builder) => Some(builder.clone().start(&cluster).await.unwrap()),
+                None => None,
+            };
+            let address =
+                sluice.as_ref().map_or(*address, |sluice| ([127, 0, 0, 1], sluice.ports().split).into());
+            for then in [None, Some("SELECT 1")] {
+                let rate = rate(address, then).await;
+                println!("round {round}: {rate:8.0} logins/s {name} {}", then.unwrap_or_default());
+            }
+        }
+    }
+}
