@@ -289,6 +289,8 @@ pub struct Sessions {
     pub pooling: Pooling,
     /// Most client connections at once.
     pub max_connections: usize,
+    /// Memory that clients may take together, in bytes.
+    pub memory: usize,
     /// Most backend connections per instance.
     pub max_backend: usize,
     /// Whether the primary serves reads of the replica listener when no replica does.

@@ -20,6 +20,7 @@ mod interrupt;
 mod kill;
 mod kill_target;
 pub mod login;
+pub mod memory;
 mod metrics;
 mod moves;
 mod own_trackers;
@@ -47,7 +48,7 @@ use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backend::{BackendLogin, PacketStream};
@@ -61,6 +62,7 @@ use freshness::Reading;
 use hints::Hints;
 use holding::Backends;
 use login::{LoggedIn, LoginContext};
+use memory::Charge;
 pub use metrics::Metrics;
 use prepared::Statements;
 use sharing::SessionPools;
@@ -78,8 +80,6 @@ pub struct SessionContext {
     live: ArcSwap<Live>,
     /// Counters.
     pub metrics: Metrics,
-    /// MiB that large commands may take together; see [`command`].
-    pub large_commands: Arc<Semaphore>,
     /// Whether connections are shared.
     pub pooling: Pooling,
     pools: Arc<SessionPools>,
@@ -92,7 +92,7 @@ const STATEMENTS_PER_INSTANCE: usize = 16_000;
 const STATEMENTS_PER_CONNECTION: std::ops::RangeInclusive<usize> = 16..=256;
 
 impl SessionContext {
-    /// A context with an unused budget for large commands, the default scope of fresh reads and empty pools.
+    /// A context with the default scope of fresh reads and empty pools.
     pub fn new(feed: Arc<Feed>, login: LoginContext, hold: Duration, replica_fallback: Fallback) -> Self {
         let pools = SessionPools::new(feed.gate().workers(), Arc::clone(login.backend_places()));
         Self {
@@ -101,7 +101,6 @@ impl SessionContext {
             hold,
             live: ArcSwap::from_pointee(Live { replica_fallback, freshness: ReadScope::User }),
             metrics: Metrics::new(),
-            large_commands: Arc::new(Semaphore::new(command::LARGE_COMMANDS_MIB)),
             pooling: Pooling::Transaction,
             pools,
         }
@@ -202,7 +201,10 @@ struct Session {
     warming: Option<Warming>,
     /// The number of the packet that begins the answer to the current command.
     answer_sequence: u8,
-    large_command: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Memory of a large command under way.
+    large_command: Option<Charge>,
+    /// Memory of the texts of prepared statements.
+    texts: Option<Charge>,
 }
 
 /// How a transaction began.
@@ -288,6 +290,7 @@ impl Session {
             warming: None,
             answer_sequence: 1,
             large_command: None,
+            texts: None,
             registration,
             context,
         }

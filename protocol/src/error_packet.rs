@@ -18,6 +18,8 @@ const MAX_MESSAGE: usize = 512;
 pub enum ErrorCode {
     /// 1040: a limit on connections is reached.
     TooManyConnections,
+    /// 1041: there is no memory for it.
+    OutOfMemory,
     /// 1043: the login is not understood.
     BadHandshake,
     /// 1045: wrong user, password or network.
@@ -60,6 +62,7 @@ impl ErrorCode {
     pub const fn number(self) -> u16 {
         match self {
             Self::TooManyConnections => 1040,
+            Self::OutOfMemory => 1041,
             Self::BadHandshake => 1043,
             Self::AccessDenied => 1045,
             Self::UnknownCommand => 1047,
@@ -94,7 +97,8 @@ impl ErrorCode {
             Self::TooManyStatements => *b"42000",
             Self::ReadOnlyTransaction => *b"25006",
             Self::Interrupted => *b"70100",
-            Self::NoSuchThread
+            Self::OutOfMemory
+            | Self::NoSuchThread
             | Self::UnknownStatement
             | Self::ReadOnly
             | Self::NoOpenCursor
@@ -109,6 +113,10 @@ impl ErrorCode {
     pub const fn text(self) -> &'static str {
         match self {
             Self::TooManyConnections => "Too many connections",
+            Self::OutOfMemory => {
+                "Out of memory; check if mysqld or some other process uses all available memory; if not, you may have to use \
+                 'ulimit' to allow mysqld to use more memory or you can add more swap space"
+            }
             Self::BadHandshake => "Bad handshake",
             Self::AccessDenied => "Access denied",
             Self::UnknownCommand => "Unknown command",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use super::section::size_text;
 use super::{Account, Config, Secret};
 
 /// One setting that differs.
@@ -170,6 +171,7 @@ fn reloadable(list: &mut List, config: &Config) {
     list.add(Now, "[login] retention", login.retention);
     list.add_text(Now, "[login] max_age", shown(login.max_age));
     list.add_text(Now, "[sessions] max_connections", config.sessions.max_connections);
+    list.add_text(Now, "[sessions] memory", size_text(config.sessions.memory));
     list.add_text(Now, "[sessions] replica_fallback", config.sessions.replica_fallback);
     list.add(Now, "[sessions] freshness", config.sessions.freshness);
     list.add(Now, "[tls.client] mode", config.tls_client.mode);
@@ -198,6 +200,7 @@ impl Config {
         }
         self.login = file.login.clone();
         self.sessions.max_connections = file.sessions.max_connections;
+        self.sessions.memory = file.sessions.memory;
         self.sessions.replica_fallback = file.sessions.replica_fallback;
         self.sessions.freshness = file.sessions.freshness;
         self.tls_client = file.tls_client.clone();

@@ -20,6 +20,8 @@ const MAX_CONNECTIONS: usize = 1_000_000;
 /// MySQL's own upper limit of max_connections.
 const MAX_BACKEND: usize = 100_000;
 
+const MIB: usize = 1 << 20;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -167,6 +169,7 @@ fn sessions(section: Section<'_>) -> Sessions {
     let sessions = Sessions {
         pooling: section.choice("pooling", &pooling, Pooling::Transaction),
         max_connections: section.number("max_connections", 1..=MAX_CONNECTIONS, 10_000),
+        memory: section.size("memory", 64 * MIB..=1024 * 1024 * MIB, 2048 * MIB),
         max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
         replica_fallback: section.flag("replica_fallback", true),
         freshness: section.choice("freshness", &freshness, ReadScope::User),

@@ -10,6 +10,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, did_you_mean};
 
+/// Units of sizes and what they are in bytes.
+const SIZE_UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// A size in the largest unit that gives a whole number.
+pub(super) fn size_text(bytes: usize) -> String {
+    let unit = SIZE_UNITS.iter().rev().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} bytes"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
 /// Where settings come from besides the text: the only environment that parsing may look at.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'s> {
@@ -232,6 +241,30 @@ impl<'t> Section<'t> {
             self.wrong_type(key, &found, "\"auto\" or a small whole number");
         }
         number.map(|value| Located { value, line: found.line })
+    }
+
+    /// A size such as `"512MiB"`, within `range`, in bytes.
+    pub(super) fn size(&self, key: &'static str, range: RangeInclusive<usize>, default: usize) -> usize {
+        let Some(found) = self.value(key) else { return default };
+        let text = found.value.as_str().map(str::trim);
+        let bytes = text.and_then(|text| {
+            SIZE_UNITS.iter().find_map(|(unit, bytes)| {
+                let number: usize = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+                number.checked_mul(*bytes)
+            })
+        });
+        match bytes {
+            Some(bytes) if range.contains(&bytes) => bytes,
+            Some(_) => {
+                let (from, to) = (size_text(*range.start()), size_text(*range.end()));
+                self.bad(key, found.line, &format!("must be from {from} to {to}"));
+                default
+            }
+            None => {
+                self.wrong_type(key, &found, "a size in quotes, such as \"512MiB\" or \"2GiB\"");
+                default
+            }
+        }
     }
 
     /// A duration such as `"2s"`, within `range`.

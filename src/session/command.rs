@@ -9,10 +9,11 @@ use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
 use sluice_protocol::{Header, frame_payload};
 use sluice_routing::intent::{AfterEnd, Intent, Statement, classify};
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
 use super::hints::Hints;
+use super::memory::{NoMemory, OF_CLIENT};
 use super::relay::write_out;
 use super::statement::{Body, Job};
 use super::{End, Session};
@@ -20,12 +21,16 @@ use crate::feed::registry::{Activity, Order};
 
 /// Largest command, payload bytes: MySQL's own upper limit for max_allowed_packet.
 const MAX_COMMAND: usize = 1 << 30;
-/// A frame above this size takes from the budget for large commands before it is read.
-const LARGE_FRAME: usize = 1 << 20;
-/// MiB that large commands of all sessions may take together: two of the largest.
-pub(crate) const LARGE_COMMANDS_MIB: usize = 2048;
-/// Longest wait for a part of that budget, before the session is closed rather than left hanging.
-const LARGE_COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest wait of a large command for memory, before the session is closed rather than left hanging.
+const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
+/// The same for one that holds some already: others may wait for that, so one of them has to give way.
+const MEMORY_DEADLINE_HOLDING: Duration = Duration::from_secs(10);
+/// Memory is taken in steps of this, in bytes.
+const MEMORY_STEP: usize = 1 << 20;
+/// While others wait for memory, a large command has to bring [`QUICK_BYTES`] in this time or gives its own back.
+const QUICK: Duration = Duration::from_secs(5);
+/// A fraction of what the slowest network between servers brings in [`QUICK`].
+const QUICK_BYTES: usize = 1 << 20;
 
 /// Longest pause within a command; MySQL's `net_read_timeout` is half of it.
 const STALL: Duration = Duration::from_secs(60);
@@ -57,8 +62,8 @@ impl ClientCommand {
 enum Scan {
     /// It is all there: this many bytes, in one frame or several.
     Whole { bytes: usize, frames: usize },
-    /// Of the current frame, more is to come.
-    Partial { frame: usize },
+    /// More is to come.
+    Partial,
     /// It is over the limit.
     TooLarge,
 }
@@ -67,7 +72,7 @@ fn scan(buffer: &[u8]) -> Scan {
     let (mut at, mut frames) = (0, 0);
     loop {
         let Some(header) = buffer.get(at..).and_then(Header::parse) else {
-            return Scan::Partial { frame: 0 };
+            return Scan::Partial;
         };
         let length = header.length as usize;
         if at + length > MAX_COMMAND {
@@ -75,7 +80,7 @@ fn scan(buffer: &[u8]) -> Scan {
         }
         let end = at + HEADER_LEN + length;
         if buffer.len() < end {
-            return Scan::Partial { frame: length };
+            return Scan::Partial;
         }
         (at, frames) = (end, frames + 1);
         if header.is_last() {
@@ -84,16 +89,54 @@ fn scan(buffer: &[u8]) -> Scan {
     }
 }
 
+/// How a command arrives.
+struct Progress {
+    buffered: usize,
+    arrived_at: Instant,
+    /// How much there was when it was last looked whether it comes quickly.
+    looked_at_bytes: usize,
+    looked_at: Instant,
+}
+
+impl Progress {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self { buffered: 0, arrived_at: now, looked_at_bytes: 0, looked_at: now }
+    }
+
+    fn note(&mut self, buffered: usize) {
+        let now = Instant::now();
+        if self.buffered == 0 {
+            // It begins.
+            (self.looked_at, self.looked_at_bytes) = (now, 0);
+        }
+        if self.buffered != buffered {
+            (self.buffered, self.arrived_at) = (buffered, now);
+        }
+    }
+
+    fn is_slow(&self, buffered: usize) -> bool {
+        buffered.saturating_sub(self.looked_at_bytes) < QUICK_BYTES
+    }
+
+    fn look_again(&mut self, buffered: usize) {
+        (self.looked_at, self.looked_at_bytes) = (Instant::now(), buffered);
+    }
+}
+
 impl Session {
     /// Waits for the next command; meanwhile obeys orders and follows the topology.
     pub(super) async fn next_command(&mut self) -> Result<ClientCommand, End> {
-        // How much of the command was there, and since when.
-        let mut arrived = (0, Instant::now());
+        let mut progress = Progress::begin();
         loop {
             self.obey_while_idle().await?;
             self.park();
             match scan(self.client.buffer()) {
                 Scan::Whole { bytes, frames } => {
+                    if frames > 1 {
+                        // It is put together in a second place.
+                        self.cover_memory(self.client.buffer().len() + bytes).await?;
+                    }
                     let mut frames_bytes = self.client.take(bytes);
                     if frames > 1 && self.client.stream().is_compressed() {
                         number(&mut frames_bytes);
@@ -104,31 +147,37 @@ impl Session {
                     return Ok(ClientCommand { frames: frames_bytes, assembled });
                 }
                 Scan::TooLarge => return Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
-                // For what has arrived: a header alone, which costs its sender nothing, takes nothing.
-                Scan::Partial { frame }
-                    if frame > LARGE_FRAME && self.client.buffer().len() > LARGE_FRAME =>
-                {
-                    self.reserve_large(frame).await?;
-                }
-                Scan::Partial { .. } => {}
+                // For what has arrived: what a header announces costs its sender nothing, and takes nothing.
+                Scan::Partial => self.cover_memory(self.client.buffer().len()).await?,
             }
             if self.client.buffer().is_empty() {
                 self.client.release_all();
             }
-            self.wait_for_more(&mut arrived).await?;
+            self.wait_for_more(&mut progress).await?;
         }
     }
 
-    /// As [`Self::wait_for_client`]; within a command no longer than [`STALL`] without a byte of it.
-    async fn wait_for_more(&mut self, arrived: &mut (usize, Instant)) -> Result<(), End> {
+    /// As [`Self::wait_for_client`]; within a command no longer than [`STALL`] without a byte of it, and no slower than
+    /// [`QUICK`] says while others wait for the memory that it holds.
+    async fn wait_for_more(&mut self, progress: &mut Progress) -> Result<(), End> {
         let buffered = self.client.buffer().len();
         if buffered == 0 {
             return self.wait_for_client().await;
         }
-        if arrived.0 != buffered {
-            *arrived = (buffered, Instant::now());
+        progress.note(buffered);
+        loop {
+            let stalled = progress.arrived_at + STALL;
+            let look = progress.looked_at + QUICK;
+            let until = if self.large_command.is_some() { stalled.min(look) } else { stalled };
+            match timeout_at(until, self.wait_for_client()).await {
+                Ok(waited) => return waited,
+                Err(_) if Instant::now() >= stalled => return Err(End::ClientLost),
+                Err(_) if self.context.login.memory().is_short() && progress.is_slow(buffered) => {
+                    return Err(self.refuse_and_close(ClientFault::NoMemory).await);
+                }
+                Err(_) => progress.look_again(buffered),
+            }
         }
-        timeout_at(arrived.1 + STALL, self.wait_for_client()).await.unwrap_or(Err(End::ClientLost))
     }
 
     /// Waits for bytes of the client, an order, a change of the topology's shape or the end of a warm-up.
@@ -153,23 +202,19 @@ impl Session {
         }
     }
 
-    async fn reserve_large(&mut self, frame: usize) -> Result<(), End> {
-        let wanted = u32::try_from(frame / LARGE_FRAME + 1).unwrap_or(u32::MAX);
-        let have = self.large_command.as_ref().map_or(0, |permit| permit.num_permits());
-        let spanned = self.client.buffer().len() / LARGE_FRAME;
-        if have > spanned + 1 {
+    /// Takes memory for so many bytes of a command and the next read, beyond the client's share, waiting for it if need
+    /// be: meanwhile nothing more is read.
+    async fn cover_memory(&mut self, bytes: usize) -> Result<(), End> {
+        if bytes <= OF_CLIENT / 2 {
             return Ok(());
         }
-        let budget = std::sync::Arc::clone(&self.context.large_commands);
-        match timeout(LARGE_COMMAND_DEADLINE, budget.acquire_many_owned(wanted)).await {
-            Ok(Ok(permit)) => {
-                match &mut self.large_command {
-                    Some(own) => own.merge(permit),
-                    None => self.large_command = Some(permit),
-                }
-                Ok(())
-            }
-            Ok(Err(_)) | Err(_) => Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
+        let beyond = (bytes + OF_CLIENT / 2).next_multiple_of(MEMORY_STEP);
+        let limit = if self.large_command.is_some() { MEMORY_DEADLINE_HOLDING } else { MEMORY_DEADLINE };
+        let memory = self.context.login.memory();
+        let charge = self.large_command.get_or_insert_with(|| memory.begin());
+        match charge.cover_until(beyond, Instant::now() + limit).await {
+            Ok(()) => Ok(()),
+            Err(NoMemory) => Err(self.refuse_and_close(ClientFault::NoMemory).await),
         }
     }
 

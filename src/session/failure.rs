@@ -76,6 +76,8 @@ pub(crate) enum ClientFault {
     MalformedPacket,
     /// A command larger than the limit.
     PacketTooLarge,
+    /// A command or a prepared statement for which there is no memory.
+    NoMemory,
     /// A prepared statement that is not there.
     UnknownStatement(u32),
     /// A prepared statement that has no open cursor.
@@ -135,6 +137,7 @@ fn client_fault(fault: ClientFault) -> (Option<ErrPacket<'static>>, AfterAnswer)
         ClientFault::PacketTooLarge => {
             (Some(ErrPacket::own(ErrorCode::PacketTooLarge, "")), AfterAnswer::Close)
         }
+        ClientFault::NoMemory => (Some(ErrPacket::own(ErrorCode::OutOfMemory, "")), AfterAnswer::Close),
         ClientFault::UnknownStatement(id) => (Some(ErrPacket::unknown_statement(id)), AfterAnswer::Continue),
         ClientFault::NoOpenCursor(id) => (Some(ErrPacket::no_open_cursor(id)), AfterAnswer::Continue),
         ClientFault::TooManyStatements => {

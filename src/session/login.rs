@@ -60,10 +60,12 @@ pub async fn login(tcp: TcpStream, entry: &Entry, context: &LoginContext) -> Res
 }
 
 async fn admit(client: PacketStream, entry: &Entry, context: &LoginContext) -> Result<LoggedIn, LoginEnd> {
-    let Some(mut place) = context.places.enter(context.settings().max_connections) else {
-        let end = LoginEnd::TooManyConnections;
-        let failure = Failure::own(end, ErrorCode::TooManyConnections, "[sessions] max_connections");
-        return Err(refuse(Some(client), failure, Capabilities::empty(), b"", entry, context).await);
+    let mut place = match context.places.enter(context.settings().max_connections) {
+        Ok(place) => place,
+        Err(full) => {
+            let failure = Failure::full(full);
+            return Err(refuse(Some(client), failure, Capabilities::empty(), b"", entry, context).await);
+        }
     };
     let deadline = Instant::now() + HANDSHAKE;
     let (mut client, request) = match exchange::greet(client, deadline, entry.id, entry.peer, context).await {

@@ -114,6 +114,11 @@ impl Statements {
         Ok(id)
     }
 
+    /// Bytes of all texts together.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
     /// The id that a client means: 0xFFFFFFFF, in MariaDB's words, is the statement prepared last.
     pub(crate) fn resolve(&self, id: u32) -> u32 {
         if id == u32::MAX { self.last_id } else { id }

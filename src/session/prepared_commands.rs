@@ -15,6 +15,7 @@ use sluice_routing::topology::InstanceId;
 use super::backends::NotReady;
 use super::command::ClientCommand;
 use super::failure::{ClientFault, Failure};
+use super::memory::OF_CLIENT;
 use super::prepared::{Attached, Prepared, StatementKey};
 use super::relay::Told;
 use super::statement::{Body, Job};
@@ -26,6 +27,9 @@ impl Session {
         let Ok(client_id) = self.statements.next_id(text.len()) else {
             return self.fail(&Failure::Client(ClientFault::TooManyStatements)).await;
         };
+        if !self.cover_texts(text.len()) {
+            return self.fail(&Failure::Client(ClientFault::NoMemory)).await;
+        }
         let mut statement = classify(text, self.facts.mode());
         let mut framed = BytesMut::new();
         let own_text = self.with_own_id(text, &statement);
@@ -59,6 +63,20 @@ impl Session {
             );
         }
         Ok(())
+    }
+
+    /// Takes memory for the texts of all prepared statements and one of `more` bytes, beyond what is in every client's
+    /// share. What was closed meanwhile is given back.
+    fn cover_texts(&mut self, more: usize) -> bool {
+        let bytes = self.statements.text_bytes().saturating_add(more).saturating_sub(OF_CLIENT);
+        if bytes == 0 {
+            self.texts = None;
+            return true;
+        }
+        let memory = self.context.login.memory();
+        let texts = self.texts.get_or_insert_with(|| memory.begin());
+        texts.shrink_to(bytes);
+        texts.cover_or_refuse(bytes).is_ok()
     }
 
     /// COM_STMT_EXECUTE

@@ -8,6 +8,7 @@
 mod attributes;
 mod binlog;
 mod compression;
+mod memory;
 mod predictions;
 mod raw;
 mod rows;

@@ -28,6 +28,7 @@ use crate::backend::{
 use crate::config::{ClientTlsMode, Config, Network, Retention};
 use crate::feed::Feed;
 use crate::session::client_stream::NoProxyHeader;
+use crate::session::memory::Memory;
 
 /// Greeted with while no instance's version is known.
 pub(super) const UNKNOWN_VERSION: &str = "8.4.0";
@@ -61,6 +62,7 @@ pub(super) struct Settings {
     pub(super) retention: Retention,
     pub(super) max_age: Duration,
     pub(super) max_connections: usize,
+    pub(super) memory: usize,
     pub(super) replica_fallback: bool,
     pub(super) proxies: Vec<Network>,
 }
@@ -78,6 +80,7 @@ impl Settings {
             retention: config.login.retention,
             max_age: config.login.max_age,
             max_connections: config.sessions.max_connections,
+            memory: config.sessions.memory,
             replica_fallback: config.sessions.replica_fallback,
             proxies: config.login.proxy_protocol_from.clone(),
         })
@@ -109,7 +112,7 @@ impl LoginContext {
             guesses: Guesses::default(),
             asking: Semaphore::new(ASKING),
             relayed: Relayed::default(),
-            places: Places::default(),
+            places: Places::new(Memory::new(config.sessions.memory)),
             failures: FailureLog::default(),
             dialer,
             feed,
@@ -130,6 +133,7 @@ impl LoginContext {
     /// certificate from now on, returns what both are called.
     pub fn apply(&self, NewSettings(settings): NewSettings) -> Option<(String, String)> {
         let (retention, name) = (settings.retention, settings.keys.certificate.clone());
+        self.memory().set_limit(settings.memory);
         let before = self.settings.swap(Arc::new(settings)).keys.certificate.clone();
         match retention {
             Retention::Memory => {}
@@ -180,6 +184,11 @@ impl LoginContext {
             Some(newer) => self.prove(target, &newer, deadline).await,
             None => result,
         }
+    }
+
+    /// The memory that clients take.
+    pub(in crate::session) fn memory(&self) -> &Arc<Memory> {
+        self.places.memory()
     }
 
     /// The places that backend connections take.

@@ -43,6 +43,9 @@ pub enum LoginEnd {
     /// `[sessions] max_connections`: told 1040 instead of the greeting.
     #[error("too many connections")]
     TooManyConnections,
+    /// `[sessions] memory`: told 1041 instead of the greeting.
+    #[error("out of memory")]
+    OutOfMemory,
     /// It closed without a word: a port scan or a probe of a load balancer.
     #[error("closed by the client")]
     Closed,
@@ -84,6 +87,7 @@ impl LoginEnd {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TooManyConnections => "too_many_connections",
+            Self::OutOfMemory => "out_of_memory",
             Self::Closed => "closed",
             Self::NoProxyHeader => "no_proxy_header",
             Self::Deadline => "deadline",

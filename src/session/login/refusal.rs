@@ -14,6 +14,7 @@ use sluice_protocol::{ErrPacket, ErrorCode};
 use tokio::time::Instant;
 
 use super::LoginEnd;
+use super::places::Full;
 use crate::backend::{DialError, ReadError};
 
 /// Lines about failed logins per [`LOG_PERIOD`]; beyond it they are only counted. A port scan must not be
@@ -38,6 +39,17 @@ impl Failure {
 
     pub(super) fn own(end: LoginEnd, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { end, tell: Some(Box::new(ErrPacket::own(code, ""))), detail: detail.into() }
+    }
+
+    /// There is no place for another client.
+    pub(super) fn full(full: Full) -> Self {
+        match full {
+            Full::Clients => {
+                let code = ErrorCode::TooManyConnections;
+                Self::own(LoginEnd::TooManyConnections, code, "[sessions] max_connections")
+            }
+            Full::Memory => Self::own(LoginEnd::OutOfMemory, ErrorCode::OutOfMemory, "[sessions] memory"),
+        }
     }
 
     /// The login did not come in time.
@@ -155,6 +167,7 @@ impl FailureLog {
                 tracing::debug!(id, %peer, %user, reason, detail, "login ended");
             }
             LoginEnd::TooManyConnections
+            | LoginEnd::OutOfMemory
             | LoginEnd::Tls
             | LoginEnd::TlsRequired
             | LoginEnd::NoProxyHeader
