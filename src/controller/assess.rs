@@ -327,7 +327,9 @@ fn judge_answering(
 fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server: &ServerView) -> Assessment {
     let name = &instance.name;
     for (other, replica) in view.live().filter(|(_, other)| other.uuid != record.primary) {
-        let ahead = replica.has().subtract(&server.executed).of(record.primary);
+        // What waits for acknowledgements is no loss: it is in its binary log.
+        let known = server.executed.union(&server.committing);
+        let ahead = replica.has().subtract(&known).of(record.primary);
         if !ahead.is_empty() && instance.seen >= other.seen {
             return Assessment::new(
                 Verdict::PrimaryBehind,

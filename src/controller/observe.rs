@@ -12,6 +12,7 @@ mod sight;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -330,10 +331,7 @@ impl Watcher {
             if view.server.as_ref().is_some_and(younger) {
                 view.interrupted += 1;
             }
-            server.executed_before = match &view.server {
-                Some(before) if before.uuid == server.uuid => Arc::clone(&before.executed),
-                Some(_) | None => Arc::clone(&server.executed),
-            };
+            server.follow_up(view.server.as_deref());
             view.seen = Some(clock::now());
             view.failing_since = None;
             view.stopping = false;
@@ -404,6 +402,7 @@ fn read_pulse(rows: &Rows) -> Result<ServerView, SqlError> {
         super_read_only: Switch::of(text(3)?),
         executed,
         connection: text(5)?.parse().unwrap_or_default(),
+        committing: GtidSet::parse_owned(text(6)?).unwrap_or_default(),
         ..ServerView::default()
     })
 }
@@ -457,6 +456,9 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
             }
             "rpl_semi_sync_source_wait_no_replica" => semi_sync.strict = Switch::of(value),
             "rpl_semi_sync_source_timeout" => semi_sync.timeout_ms = value.parse().unwrap_or_default(),
+            "rpl_semi_sync_source_wait_sessions" => {
+                semi_sync.waiters = value.parse().unwrap_or_default();
+            }
             "rpl_semi_sync_source_no_tx" => semi_sync.unacknowledged = value.parse().unwrap_or_default(),
             "rpl_semi_sync_replica_status" => semi_sync.acking_now = Switch::of(value),
             "uptime" => server.uptime = value.parse().unwrap_or_default(),

@@ -87,6 +87,8 @@ fn server(number: u128, members: u16) -> ServerView {
             strict: Switch::On,
             timeout_ms: u64::from(u32::MAX),
             unacknowledged: 0,
+            waiters: 0,
+            unmoved: 0,
             acking: switch(!is_primary),
             acking_now: switch(!is_primary),
         }),

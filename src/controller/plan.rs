@@ -52,6 +52,8 @@ pub enum Step {
     PersistBoot(InstanceId),
     /// Write the row of this epoch; acknowledged, it establishes the guarantee.
     Barrier(InstanceId),
+    /// Write it once more: commits wait whose acknowledgement was lost, and the next one is for them, too.
+    Nudge(InstanceId),
 }
 
 impl Step {
@@ -75,6 +77,7 @@ impl Step {
             Self::Resume(id) => format!("make {} writable again", name(id)),
             Self::PersistBoot(id) => format!("persist the boot settings of {}", name(id)),
             Self::Barrier(id) => format!("write the epoch row on {}", name(id)),
+            Self::Nudge(id) => format!("free the commits on {} whose acknowledgement was lost", name(id)),
         }
     }
 }
@@ -230,6 +233,8 @@ fn primary_side(
             let unproved = record.guarantee == Guarantee::None && record.waits();
             if behind || (unproved && attached(server, record)) {
                 steps.push(Step::Barrier(primary.id));
+            } else if attached(server, record) && server.semi_sync.as_ref().is_some_and(stuck) {
+                steps.push(Step::Nudge(primary.id));
             }
         }
         Verdict::SemiSyncStarved
@@ -248,6 +253,13 @@ fn primary_side(
 
 fn attached(server: &ServerView, record: &Record) -> bool {
     server.semi_sync.as_ref().is_some_and(|s| s.waiting.is_on() && s.clients >= u32::from(record.wait_count))
+}
+
+/// Whether commits wait though ackers are attached, so that the acknowledgement may have been lost with a
+/// connection: an acker that has a transaction already is not sent it again. Asked again at growing intervals, as
+/// each attempt waits too if nobody acknowledges after all.
+fn stuck(semi_sync: &SemiSyncView) -> bool {
+    semi_sync.unmoved > 1 && semi_sync.unmoved.is_power_of_two()
 }
 
 fn waits_as_recorded(semi_sync: &SemiSyncView, count: u16) -> bool {

@@ -57,9 +57,9 @@ pub fn received_since(moment: &str) -> String {
     )
 }
 
-/// Who the server is and what it has: the cheap part of an observation.
-pub const PULSE: &str =
-    "SELECT @@server_uuid, @@version, @@read_only, @@super_read_only, @@gtid_executed, CONNECTION_ID()";
+/// Who the server is, what it has and what it is committing: the cheap part of an observation.
+pub const PULSE: &str = "SELECT @@server_uuid, @@version, @@read_only, @@super_read_only, @@gtid_executed, \
+     CONNECTION_ID(), @@global.gtid_owned";
 
 /// How far the server is. What is being committed is read before what is committed, so that nothing is missed
 /// that moves from one to the other in between.

@@ -112,6 +112,8 @@ pub struct ServerView {
     pub super_read_only: Switch,
     /// `@@gtid_executed`
     pub executed: Arc<GtidSet>,
+    /// Transactions in its binary log that it has not committed yet, as those that wait for acknowledgements.
+    pub committing: GtidSet,
     /// Whether it could be a source: binary log on, with what it replicates.
     pub logs: Switch,
     /// Replication filters.
@@ -284,6 +286,10 @@ pub struct SemiSyncView {
     pub timeout_ms: u64,
     /// Commits that were not acknowledged.
     pub unacknowledged: u64,
+    /// Commits that wait for acknowledgements; one stands for all that wait behind it.
+    pub waiters: u32,
+    /// Looks in a row at which commits waited and none had got through since the look before.
+    pub unmoved: u32,
     /// It acknowledges what it receives.
     pub acking: Switch,
     /// It does so now (`Rpl_semi_sync_replica_status`).
@@ -362,6 +368,20 @@ impl ServerView {
     /// Whether it takes writes.
     pub fn is_writable(&self) -> bool {
         !self.read_only.is_on()
+    }
+
+    /// Takes over what only two looks at the same server can tell.
+    pub(super) fn follow_up(&mut self, before: Option<&Self>) {
+        let before = before.filter(|before| before.uuid == self.uuid);
+        self.executed_before =
+            before.map_or_else(|| Arc::clone(&self.executed), |before| Arc::clone(&before.executed));
+        let known = before.and_then(|before| before.semi_sync.as_ref());
+        if let (Some(now), Some(known)) = (&mut self.semi_sync, known)
+            && (now.waiters > 0 && known.waiters > 0)
+            && (now.clients == known.clients && self.executed_before == self.executed)
+        {
+            now.unmoved = known.unmoved + 1;
+        }
     }
 
     /// Everything it has executed or received.

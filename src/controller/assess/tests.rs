@@ -133,6 +133,18 @@ fn a_returned_primary_is_opened_only_with_its_tail() {
 }
 
 #[test]
+fn a_returned_primary_that_still_waits_for_acknowledgements_is_not_behind() {
+    let mut view = healthy(3);
+    spoil(&mut view, 2, |server| server.executed = set("1:1-12"));
+    let now = Some(Instant::now());
+    view.instances.iter_mut().for_each(|instance| instance.seen = now);
+    assert_eq!(judge(&view, Some(&record(3)), Trust::Unchecked).verdict, Verdict::PrimaryBehind);
+    spoil(&mut view, 1, |server| server.committing = (*set("1:11-12")).clone());
+    let returned = judge(&view, Some(&record(3)), Trust::Unchecked);
+    assert_eq!(returned.verdict, Verdict::PrimaryReturned(InstanceId(0)));
+}
+
+#[test]
 fn an_unknown_primary_is_lost_only_after_all_were_looked_at() {
     let mut view = healthy(3);
     spoil(&mut view, 1, |server| server.uuid = super::super::pictures::uuid(9));

@@ -34,6 +34,17 @@ fn a_healthy_cluster_needs_nothing() {
 }
 
 #[test]
+fn commits_whose_acknowledgement_was_lost_are_freed_at_growing_intervals() {
+    let waiting = |unmoved: u32, clients: u32| {
+        steps(|view| semi_sync(view, 1, |s| (s.waiters, s.unmoved, s.clients) = (1, unmoved, clients)))
+    };
+    let nudged: Vec<u32> = (0..20).filter(|unmoved| !waiting(*unmoved, 2).is_empty()).collect();
+    assert_eq!(nudged, [2, 4, 8, 16]);
+    assert_eq!(waiting(2, 2), [Step::Nudge(DB1)]);
+    assert_eq!(waiting(2, 0), [], "nobody could acknowledge");
+}
+
+#[test]
 fn the_only_acker_is_not_restarted_for_its_settings() {
     let untuned = |clients: u32, waiting: Switch| {
         steps(|view| {
