@@ -2,12 +2,15 @@
 //!
 //! Never here: a choice between steps, a retry.
 
+use std::time::Duration;
+
 use sluice_routing::topology::InstanceId;
+use tokio::time::Instant;
 
 use super::assess::Trust;
 use super::control_session::SqlError;
 use super::desk::Desk;
-use super::instance_operations::InstanceOperations;
+use super::instance_operations::{InstanceOperations, POLL};
 use super::plan::{self, Step};
 use super::record::{Guarantee, Record};
 use super::statements::Grammar;
@@ -83,7 +86,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             Ok(server.persist_boot(grammar).await?)
         }
         Step::Resume(id) => resume(desk, *id).await,
-        Step::Barrier(id) => barrier(desk, *id).await,
+        Step::Barrier(id) | Step::Nudge(id) => barrier(desk, *id).await,
     }
 }
 
@@ -97,6 +100,8 @@ fn record(desk: &Desk) -> Result<Record, StepError> {
 
 /// `super_read_only` gave up because something held it up.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
+/// How long it may take until it is seen pending; it gives up after a second.
+const PENDING: Duration = Duration::from_millis(500);
 
 /// Makes a server that is not the primary read-only. A former primary may have commits that wait for
 /// acknowledgements which nobody will give: only when the clients behind them are gone, and can't be told OK, may
@@ -109,12 +114,27 @@ async fn fence(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let (server, grammar) = server(desk, id)?;
     match server.set_read_only().await {
         Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) && server.waits(grammar).await? => {
-            server.kill_clients().await?;
-            server.stop_waiting(grammar).await?;
-            Ok(server.set_read_only().await?)
+            // While it is pending nobody begins a commit: whoever comes now finds the server read-only, and not one
+            // that waits for nobody.
+            let (closed, freed) = tokio::join!(server.set_read_only(), free_commits(server, grammar));
+            freed?;
+            match closed {
+                Err(error) if error.code() == Some(LOCK_WAIT_TIMEOUT) => Ok(server.set_read_only().await?),
+                outcome => Ok(outcome?),
+            }
         }
         outcome => Ok(outcome?),
     }
+}
+
+/// Ends the clients of commits that wait for acknowledgements, and lets these go, once `super_read_only` is pending.
+async fn free_commits(server: &InstanceOperations, grammar: Grammar) -> Result<(), SqlError> {
+    let until = Instant::now() + PENDING;
+    while server.pending_read_only().await?.is_empty() && Instant::now() < until {
+        tokio::time::sleep(POLL).await;
+    }
+    server.kill_clients().await?;
+    server.stop_waiting_aside(grammar).await
 }
 
 /// Points a replica at the recorded primary, with both threads running afterwards.
@@ -122,7 +142,13 @@ async fn follow(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let primary = desk.view().by_uuid(record(desk)?.primary).map(|view| view.id);
     let primary = primary.ok_or(StepError::Gone("the primary was never seen"))?;
     let source = desk.source(primary).ok_or(StepError::Gone("the primary has no address"))?;
+    let recorded = record(desk)?;
+    let known = desk.board.view(id.index()).and_then(|view| view.server);
     let (server, grammar) = server(desk, id)?;
+    if known.is_some_and(|known| known.semi_sync.is_some() && !recorded.is_acker(known.uuid)) {
+        // It may acknowledge still, for a primary of before: nobody may who is not recorded.
+        server.set_acking_flag(grammar, false).await?;
+    }
     server.follow(grammar, &source).await?;
     Ok(server.start_applier(grammar).await?)
 }

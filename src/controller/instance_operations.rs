@@ -307,6 +307,11 @@ impl InstanceOperations {
         self.run(&grammar.set_waiting_off(), STOP_WAITING).await
     }
 
+    /// The same while the main session waits for something.
+    pub(super) async fn stop_waiting_aside(&self, grammar: Grammar) -> Result<(), SqlError> {
+        self.rows(Via::Aside, &grammar.set_waiting_off(), STOP_WAITING).await.map(drop)
+    }
+
     /// State of the waiting side.
     pub(super) async fn waiting_state(&self, grammar: Grammar) -> Result<WaitingState, SqlError> {
         let rows = self.rows(Via::Main, &grammar.waiting_state(), QUICK).await?;

@@ -177,8 +177,6 @@ struct Takeover {
     before: Record,
     /// Members whose receivers are stopped.
     held: Vec<Held>,
-    /// Members that follow the winner and have everything.
-    attached: Vec<InstanceId>,
 }
 
 async fn take_over(desk: &Arc<Desk>, old: InstanceId, assessment: &Assessment) -> Ended {
@@ -188,8 +186,7 @@ async fn take_over(desk: &Arc<Desk>, old: InstanceId, assessment: &Assessment) -
     let silent = silent.unwrap_or_default();
     let began = Instant::now();
     let before = plan::close_operation(&before);
-    let mut takeover =
-        Takeover { desk: Arc::clone(desk), id, began, old, before, held: Vec::new(), attached: Vec::new() };
+    let mut takeover = Takeover { desk: Arc::clone(desk), id, began, old, before, held: Vec::new() };
     takeover.note(
         "detect",
         began,

@@ -16,6 +16,7 @@ use crate::controller::instance_operations::{InstanceOperations, POLL};
 use crate::controller::record::{OperationKind, OperationRecord, Phase, Record};
 use crate::controller::statements::Grammar;
 use crate::controller::switchover::{self, Step};
+use crate::controller::view::ServerView;
 use crate::feed::gate::Closed;
 use crate::feed::registry::Order;
 
@@ -369,11 +370,29 @@ impl Performance<'_> {
                 server.channel.as_ref().is_some_and(|channel| channel.source == Some(self.plan.to_uuid));
             let follows = follows || self.plan.movers().contains(&instance.id);
             if !settled && !follows {
+                self.record_acker(instance.id, server).await?;
                 self.follow(instance.id, self.plan.to).await?;
                 moved += 1;
             }
         }
         Ok(format!("{moved} repointed"))
+    }
+
+    /// Who acknowledged for the old primary acknowledges for the new one as soon as it follows: it is recorded
+    /// before, or made to stop.
+    async fn record_acker(&self, id: InstanceId, server: &ServerView) -> Result<(), Failure> {
+        let uuid = server.uuid;
+        if self.before.is_acker(uuid) && self.desk().policy.may_ack(id) {
+            self.desk().change(|record| {
+                if !record.is_acker(uuid) {
+                    record.ackers.push(uuid);
+                }
+            })?;
+        } else if server.semi_sync.is_some() {
+            let (server, grammar) = self.server(id)?;
+            server.set_acking_flag(grammar, false).await?;
+        }
+        Ok(())
     }
 
     fn settle(&self) -> Result<String, Failure> {

@@ -159,7 +159,6 @@ impl Takeover {
             )));
         }
         let names: Vec<String> = attached.iter().map(|id| self.name(*id)).collect();
-        self.attached = attached;
         Ok((names.join(", "), ()))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
 
 use super::{Failure, Takeover};
@@ -21,8 +22,10 @@ impl Takeover {
     pub(super) fn commit(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
         let current = self.desk.record().ok_or(StepError::Gone("there is no record"))?;
         let to = self.uuid(chosen.winner)?;
-        let ackers =
-            self.held.iter().filter(|held| self.attached.contains(&held.id)).map(|held| held.uuid).collect();
+        // Also those that are not known to be attached: they were told to, and may be any moment.
+        let view = self.desk.view();
+        let uuid = |id: &InstanceId| Some(view.instances.get(id.index())?.server.as_ref()?.uuid);
+        let ackers = chosen.ackers.iter().filter_map(uuid).collect();
         let next = Record {
             epoch: self.before.epoch + 1,
             primary: to,
