@@ -112,8 +112,10 @@ const PURE_CONTROLLER: &[&str] = &[
     "src/controller/grants",
 ];
 
-/// The only test files that sleep: the polling of a condition with a deadline, and the pace of a load.
-const POLLING: &[&str] = &["tests/cluster/src/wait.rs", "tests/demo/src/load", "tests/tidy"];
+/// The only test files that sleep: the polling of a condition with a deadline, the pace of a load, and a simulation
+/// whose time is not the wall's.
+const POLLING: &[&str] =
+    &["tests/cluster/src/wait.rs", "tests/demo/src/load", "tests/simulation", "tests/tidy"];
 
 /// Fuzz entry points: their panics are findings.
 const FINDINGS: &str = "protocol/src/fuzz";

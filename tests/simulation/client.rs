@@ -1,0 +1,158 @@
+//! Simulated clients: they go through the published topology and the gate as sessions do, and keep to what
+//! sessions promise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice::controller::SqlError;
+use sluice::feed::Feed;
+use sluice::feed::gate::HoldEnd;
+use sluice_protocol::Gtid;
+use sluice_routing::topology::InstanceId;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::ledger::Outcome;
+use crate::server::{Who, address};
+use crate::sluice::Connection;
+use crate::world::Shared;
+
+/// `[switchover] hold`
+const HOLD: Duration = Duration::from_secs(10);
+/// A dial gives up after this.
+const DIAL: Duration = Duration::from_secs(2);
+/// An OK that was waited for longer is passed on only if the write is on enough ackers.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Writes for ever, with pauses up to `pace`.
+pub(crate) async fn write_for_ever(world: Shared, feed: Arc<Feed>, reshaped: Arc<Notify>, pace: Duration) {
+    let mut connection: Option<(InstanceId, Connection)> = None;
+    let mut seat = feed.gate().seat(0);
+    loop {
+        let pause = world.lock().random.between(0, u64::try_from(pace.as_micros()).unwrap());
+        sleep(Duration::from_micros(pause)).await;
+        let write = world.lock().ledger.begin();
+        let outcome = loop {
+            match seat.enter() {
+                Ok(()) => break try_once(&world, (&feed, &reshaped), &mut connection, write).await,
+                Err(_) => {
+                    if seat.hold(HOLD).await == HoldEnd::Expired {
+                        break Outcome::Failed;
+                    }
+                }
+            }
+        };
+        seat.leave();
+        let mut locked = world.lock();
+        locked.ledger.told(write, outcome);
+        locked.note(|| format!("client: write {write} {outcome:?}"));
+    }
+}
+
+/// A program that goes to the first server without Sluice, and writes there whenever that takes writes.
+pub(crate) async fn write_directly_for_ever(world: Shared, pace: Duration) {
+    let (host, port) = address(0);
+    loop {
+        let Ok(Ok(connection)) =
+            timeout(DIAL, Connection::open(&world, &format!("{host}:{port}"), Who::Client)).await
+        else {
+            sleep(DIAL).await;
+            continue;
+        };
+        loop {
+            let pause = world.lock().random.between(0, u64::try_from(pace.as_micros()).unwrap());
+            sleep(Duration::from_micros(pause)).await;
+            let write = world.lock().ledger.begin();
+            let outcome = match connection.write(write).await {
+                // No Sluice can keep a stopping server from saying OK to who asks it directly.
+                Ok(Ok(_)) if !world.lock().servers[0].is_alive() => Outcome::Unknown,
+                Ok(Ok(_)) => Outcome::Acknowledged,
+                Ok(Err(SqlError::Server { .. })) => Outcome::Failed,
+                Ok(Err(_)) | Err(_) => Outcome::Unknown,
+            };
+            let mut locked = world.lock();
+            locked.ledger.told(write, outcome);
+            locked.note(|| format!("direct client: write {write} {outcome:?}"));
+            if outcome == Outcome::Unknown {
+                break;
+            }
+        }
+    }
+}
+
+async fn try_once(
+    world: &Shared,
+    (feed, reshaped): (&Arc<Feed>, &Notify),
+    connection: &mut Option<(InstanceId, Connection)>,
+    write: usize,
+) -> Outcome {
+    let Some((primary, address)) = feed.topology().primary().map(|one| (one.id, one.address.to_string()))
+    else {
+        return Outcome::Failed;
+    };
+    if connection.as_ref().is_none_or(|(to, _)| *to != primary) {
+        *connection = None;
+        match timeout(DIAL, Connection::open(world, &address, Who::Client)).await {
+            Ok(Ok(opened)) => *connection = Some((primary, opened)),
+            Ok(Err(_)) | Err(_) => return Outcome::Failed,
+        }
+    }
+    let Some((_, opened)) = connection.as_ref() else { return Outcome::Failed };
+    let sent = Instant::now();
+    let mut answer = opened.write(write);
+    let answered = loop {
+        let news = reshaped.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        if feed.is_disowned(primary) {
+            break None;
+        }
+        tokio::select! {
+            biased;
+            answered = &mut answer => break answered.ok(),
+            () = news => {}
+        }
+    };
+    let outcome = judge(world, feed, primary, sent, answered);
+    if outcome == Outcome::Unknown {
+        *connection = None;
+    }
+    outcome
+}
+
+fn judge(
+    world: &Shared,
+    feed: &Feed,
+    primary: InstanceId,
+    sent: Instant,
+    answered: Option<Result<sluice::controller::Rows, SqlError>>,
+) -> Outcome {
+    match answered {
+        Some(Ok(_)) if feed.is_disowned(primary) => Outcome::Unknown,
+        Some(Ok(rows)) => {
+            let gtid = rows.first().and_then(|row| row.first().cloned().flatten());
+            if sent.elapsed() <= LATE || is_safe(world, gtid.as_deref()) {
+                Outcome::Acknowledged
+            } else {
+                Outcome::Unknown
+            }
+        }
+        Some(Err(SqlError::Server { .. })) => Outcome::Failed,
+        Some(Err(_)) | None => Outcome::Unknown,
+    }
+}
+
+/// Whether a transaction is on as many recorded ackers as a commit needs.
+fn is_safe(world: &Shared, gtid: Option<&str>) -> bool {
+    let world = world.lock();
+    let Some(status) = world.sluice.as_ref().map(|sluice| sluice.status()) else { return false };
+    let gtid: Option<Gtid> = gtid.and_then(|text| {
+        let (uuid, number) = text.split_once(':')?;
+        Gtid::new(uuid.parse().ok()?, None, number.parse().ok()?)
+    });
+    let Some(gtid) = gtid else { return false };
+    let have = world.servers.iter().filter(|server| {
+        status.ackers.contains(&server.name) && server.is_alive() && server.has().contains(&gtid)
+    });
+    status.wait_count > 0 && have.count() >= usize::from(status.wait_count)
+}

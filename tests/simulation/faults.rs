@@ -1,0 +1,153 @@
+//! What goes wrong, and how it is mended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::server::{Run, Server};
+use crate::world::{MS, SECOND, Time, World};
+
+/// Everything that can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGKILL, and a start after the time.
+    Kill(usize, Time),
+    /// SIGTERM, and a start after the time.
+    Stop(usize, Time),
+    /// SIGSTOP, SIGCONT after the time.
+    Freeze(usize, Time),
+    /// Nothing gets from one machine to another.
+    Cut(usize, usize, Time),
+    /// Nothing gets to or from a machine.
+    Isolate(usize, Time),
+    /// An applier takes so long for a transaction.
+    SlowApply(usize, Time, Time),
+    /// The acknowledgements of a replica are lost.
+    Mute(usize, Time),
+    /// A replica's receiver can't write.
+    Stall(usize, Time),
+    /// Sluice is killed after so many more statements.
+    KillSluice(u64),
+    /// An operator wants another primary: the one with this number, if any.
+    Switchover(Option<usize>),
+}
+
+impl Fault {
+    /// One that fits the moment.
+    pub(crate) fn draw(world: &mut World) -> Self {
+        let members = world.servers.len();
+        let primary = world.recorded_primary();
+        let random = &mut world.random;
+        let target = match primary {
+            Some(primary) if random.chance(50) => primary,
+            Some(_) | None => random.below(members),
+        };
+        let short = random.between(100 * MS, 4 * SECOND);
+        let long = random.between(200 * MS, 12 * SECOND);
+        match random.below(20) {
+            0..=3 => Self::Kill(target, long),
+            4..=5 => Self::Stop(target, long),
+            6..=8 => Self::Freeze(target, if random.chance(50) { short } else { long }),
+            9..=10 => {
+                let other = random.below(members + 1);
+                let (from, to) = if random.chance(50) { (target, other) } else { (other, target) };
+                Self::Cut(from, to, long)
+            }
+            11 => Self::Isolate(target, long),
+            12..=13 => Self::SlowApply(random.below(members), random.between(5 * MS, 800 * MS), long),
+            14 => Self::Mute(random.below(members), short),
+            15 => Self::Stall(random.below(members), long),
+            16..=17 => Self::KillSluice(random.between(1, 60)),
+            _ => Self::Switchover(random.chance(50).then(|| random.below(members))),
+        }
+    }
+}
+
+impl World {
+    /// The server that Sluice takes for the primary.
+    pub(crate) fn recorded_primary(&self) -> Option<usize> {
+        let name = self.sluice.as_ref()?.status().primary.clone()?;
+        self.servers.iter().position(|server| server.name == name)
+    }
+
+    /// Lets a fault of a server or of the network happen.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        self.note(|| format!("fault: {fault:?}"));
+        let now = self.now;
+        match fault {
+            Fault::Kill(server, time) => {
+                self.kill(server);
+                self.after(time, move |world| world.start(server));
+            }
+            Fault::Stop(server, time) => {
+                self.stop(server);
+                self.after(time.max(3 * SECOND), move |world| world.start(server));
+            }
+            Fault::Freeze(server, time) => {
+                self.freeze(server);
+                self.after(time, move |world| world.thaw(server));
+            }
+            Fault::Cut(from, to, time) => {
+                self.cut(from, to);
+                self.after(time, move |world| world.mend(from, to));
+            }
+            Fault::Isolate(server, time) => {
+                for other in (0..=self.servers.len()).filter(|other| *other != server) {
+                    self.cut(server, other);
+                    self.cut(other, server);
+                    self.after(time, move |world| {
+                        world.mend(server, other);
+                        world.mend(other, server);
+                    });
+                }
+            }
+            Fault::SlowApply(server, takes, time) => {
+                self.servers[server].apply_takes = takes;
+                self.after(time, move |world| world.servers[server].apply_takes = MS);
+            }
+            Fault::Mute(server, time) => self.servers[server].mute_until = now + time,
+            Fault::Stall(server, time) => self.servers[server].stalled_until = now + time,
+            Fault::KillSluice(_) | Fault::Switchover(_) => {}
+        }
+    }
+
+    /// Ends every fault; servers that are down are started.
+    pub(crate) fn heal(&mut self) {
+        self.mend_all();
+        let now = self.now;
+        for index in 0..self.servers.len() {
+            self.thaw(index);
+            self.start(index);
+            let server = &mut self.servers[index];
+            server.apply_takes = MS;
+            server.stalled_until = server.stalled_until.min(now);
+            server.mute_until = server.mute_until.min(now);
+        }
+    }
+
+    /// What an operator does with a member in quarantine: CLONE from the primary.
+    pub(crate) fn rebuild(&mut self, index: usize, donor: usize) {
+        if self.servers[index].run != Run::Up || self.servers[donor].run != Run::Up {
+            return;
+        }
+        self.note(|| format!("operator: db{} is rebuilt from db{}", index + 1, donor + 1));
+        self.kill(index);
+        let from = &self.servers[donor];
+        let log: Vec<_> = from.log.iter().take(from.committed).map(Arc::clone).collect();
+        let (executed, epoch) = (from.executed.clone(), from.epoch.clone());
+        let fresh = Server::new(0, true);
+        let server = &mut self.servers[index];
+        server.committed = log.len();
+        server.log = log;
+        server.written = executed.clone();
+        server.executed = executed;
+        server.epoch = epoch;
+        server.channel = fresh.channel;
+        server.persisted = true;
+        self.start(index);
+    }
+}
+
+/// For tokio's clock.
+pub(crate) fn duration(time: Time) -> Duration {
+    Duration::from_micros(time)
+}
