@@ -8,12 +8,16 @@ CLIENTS ?=
 # Per half of `make fuzz`.
 SECONDS ?= 600
 
-.PHONY: help check test demo soak fuzz bench fix
+# Seeds of `make simulate`.
+SEEDS ?= 100000
+
+.PHONY: help check test simulate demo soak fuzz bench fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
+	@echo 'make simulate  the controller over simulated servers, struck by faults of many seeds (SEEDS=100000: so many)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
 	@echo 'make fuzz    hostile bytes into every decoder and the lexer (SECONDS=600 each)'
@@ -50,6 +54,10 @@ test-clients:
 clients-stage:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
 	$(CARGO) test --locked -p sluice --test suite -- --ignored --exact --nocapture clients::a_stage_to_try_clients_on
+
+simulate:
+	SLUICE_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p sluice --test simulation -- --nocapture \
+		no_seed_breaks_an_invariant
 
 demo:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
