@@ -27,6 +27,7 @@ mod own_trackers;
 mod place;
 mod prepared;
 mod prepared_commands;
+mod questions;
 mod reads;
 mod relay;
 mod repeat;
@@ -186,6 +187,8 @@ struct Session {
     repeatable: repeat::Repeatable,
     /// A statement has set a character set with a collation that is not known yet.
     collation_unknown: bool,
+    /// A procedure was called, and it is not known yet whether it has left a temporary table behind.
+    called_procedure: bool,
     /// The replica this session stays on.
     replica: Option<InstanceId>,
     /// Replicas that could not be used, and until when each is left alone.
@@ -281,6 +284,7 @@ impl Session {
             remembered: false,
             repeatable: repeat::Repeatable::No,
             collation_unknown: false,
+            called_procedure: false,
             replica: None,
             shunned: Vec::new(),
             reading,

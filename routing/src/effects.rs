@@ -39,6 +39,8 @@ pub enum Effect {
     SetsLastInsertId,
     /// `SQL_CALC_FOUND_ROWS`: a FOUND_ROWS() on the same connection will follow.
     CountsFoundRows,
+    /// The value of a user variable is read: nobody else may have set it.
+    ReadsUserVariable,
     /// A table is renamed: what is known of temporary tables by name isn't any more.
     RenamesTables,
     /// Who may log in, with what, or into which schema, is different afterwards (accounts, roles and privileges;
@@ -48,7 +50,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Writes,
         Self::MayCommit,
         Self::Unprovable,
@@ -61,6 +63,7 @@ impl Effect {
         Self::SetsGlobal,
         Self::SetsLastInsertId,
         Self::CountsFoundRows,
+        Self::ReadsUserVariable,
         Self::RenamesTables,
         Self::ChangesAccess,
     ];
@@ -81,6 +84,7 @@ impl Effect {
             Self::SetsGlobal => "sets_global",
             Self::SetsLastInsertId => "sets_last_insert_id",
             Self::CountsFoundRows => "counts_found_rows",
+            Self::ReadsUserVariable => "reads_user_variable",
             Self::RenamesTables => "renames_tables",
             Self::ChangesAccess => "changes_access",
         }

@@ -8,7 +8,7 @@ use sluice_protocol::StatusFlags;
 
 use crate::decide::Route;
 use crate::effects::{Assignment, Effect, Effects, MAX_CHANGES, Name, PinChange};
-use crate::intent::{Intent, Statement};
+use crate::intent::{Intent, Statement, WriteKind};
 use crate::lexer::{LexMode, Strings};
 use crate::pin::PinReason;
 use crate::topology::InstanceId;
@@ -216,9 +216,13 @@ impl SessionFacts {
         let effects = &statement.effects;
         if effects.has(Effect::Unprovable) {
             self.needs_reset = Hidden::MayHaveRun;
-            if self.state_changed && hides_state(statement) {
-                self.pins.begin(PinReason::Unprovable, None);
-            }
+        }
+        // A trigger sets a user variable or makes a temporary table.
+        let triggers = statement.intent == Intent::Write(WriteKind::Data);
+        let hides = (effects.has(Effect::Unprovable) && hides_state(statement)) || triggers;
+        if self.state_changed && hides {
+            self.needs_reset = Hidden::MayHaveRun;
+            self.pins.begin(PinReason::Unprovable, None);
         }
         self.state_changed = false;
         if effects.has(Effect::RenamesTables) || effects.has(Effect::ChangesSchema) {

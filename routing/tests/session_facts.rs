@@ -139,6 +139,12 @@ fn hidden_code_wants_a_reset_and_pins_when_the_server_reports_state() {
     run(&mut facts, "CALL p()", Outcome::Done);
     assert_eq!(facts.pin(), Some(PinReason::Unprovable));
     let mut facts = SessionFacts::default();
+    run(&mut facts, "INSERT INTO t VALUES (1)", Outcome::Done);
+    assert_eq!(facts.pin(), None);
+    facts.observe_state_change();
+    run(&mut facts, "INSERT INTO t VALUES (1)", Outcome::Done);
+    assert_eq!(facts.pin(), Some(PinReason::Unprovable), "a trigger");
+    let mut facts = SessionFacts::default();
     facts.observe_state_change();
     run(&mut facts, "SET sql_mode = ''", Outcome::Done);
     run(&mut facts, "CALL p()", Outcome::Done);

@@ -2,6 +2,8 @@
 //!
 //! Never here: which instance a statement goes to, an answer to the client.
 
+mod marks;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -15,6 +17,8 @@ use sluice_protocol::response::{
 use sluice_protocol::{Capabilities, ErrPacket, StatusFlags, TrackerFilter, frame_payload};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
+
+pub(crate) use marks::{Hidden, LastUser, Roles, Trackers, Variables};
 
 use super::prepared::{Prepared as ClientStatement, ServerStatements, StatementKey};
 use super::state::{LoginState, Restore, SessionState, Settings, difference, distance};
@@ -51,6 +55,10 @@ pub(crate) struct Backend {
     pub(crate) hidden: Hidden,
     /// Whose last statement was the last on it.
     pub(crate) last_user: LastUser,
+    /// Whose user variables may be on it.
+    pub(crate) variables: Variables,
+    /// How many CREATE TABLE ran on it, as the server counts; `None`: some more since it was asked.
+    pub(crate) created: Option<u64>,
     /// Whose session trackers are on.
     pub(crate) trackers: Trackers,
     /// To be sent before the next command.
@@ -58,44 +66,6 @@ pub(crate) struct Backend {
     /// How many answers come for that.
     first_answers: u32,
     accepted: HashSet<u64>,
-}
-
-/// Whether a connection may have state that is not on record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hidden {
-    /// No.
-    Nothing,
-    /// It has to be reset before another session uses it.
-    Possible,
-}
-
-/// What becomes of the active roles when a connection is reset, which leaves them alone by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Roles {
-    /// As after the login.
-    OfLogin,
-    /// They stay.
-    AsTheyAre,
-}
-
-/// Whose statement ran last on a connection, for what asks about it (SHOW WARNINGS, ROW_COUNT()).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastUser {
-    /// The session that has it.
-    ThisSession,
-    /// Another one.
-    Another,
-}
-
-/// Whose session trackers are switched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trackers {
-    /// Our own.
-    Ours,
-    /// The client's, for one statement and what is asked about it.
-    Lent,
-    /// The client's, and those of ours that tell of variables, schema and other state.
-    LentWithOurs,
 }
 
 impl Pooled for Backend {
@@ -151,6 +121,8 @@ impl Backend {
             statements: ServerStatements::default(),
             hidden: Hidden::Nothing,
             last_user: LastUser::ThisSession,
+            variables: Variables::Nobodys,
+            created: Some(0),
             trackers: Trackers::Ours,
             first: BytesMut::new(),
             first_answers: 0,
@@ -168,13 +140,22 @@ impl Backend {
                 self.set(state.settings()).await?;
             }
         }
-        if use_as == UseAs::Writer && self.insert_id != state.last_insert_id() {
+        if !self.has.user_variables().is_empty() {
+            self.variables = self.variables.set(false);
+        }
+        if use_as != UseAs::Reader && self.insert_id != state.last_insert_id() {
             // Any number is accepted.
             let text = format!("SET last_insert_id={}", state.last_insert_id());
             self.send_first(&build::query(text.as_bytes(), self.connection.capabilities), 1);
             self.insert_id = state.last_insert_id();
         }
         Ok(())
+    }
+
+    /// Another session takes it over.
+    pub(crate) fn hand_on(&mut self) {
+        self.last_user = LastUser::Another;
+        self.variables = self.variables.handed_on();
     }
 
     /// Makes equal values the same, always keeping the one with the lower address, so that all who share
@@ -311,7 +292,18 @@ impl Backend {
         };
         self.last_user = LastUser::Another;
         self.trackers = Trackers::Ours;
+        self.created = Some(0);
+        self.variables = Variables::Nobodys;
         Ok(())
+    }
+
+    /// How many CREATE TABLE, also of temporary tables and within procedures, ran on the connection; `None` if the server
+    /// does not say.
+    pub(crate) async fn count_created(&mut self) -> Result<Option<u64>, NotReady> {
+        let answer = self.query(b"SHOW SESSION STATUS LIKE 'Com_create_table'").await?;
+        let Answer::Rows { rows, .. } = answer else { return Ok(None) };
+        let value = rows.first().and_then(|row| row.get(1)).and_then(Option::as_deref);
+        Ok(value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()))
     }
 
     /// The status flags of the session on this connection now.
@@ -464,6 +456,8 @@ fn unsettled(error: NotReady) -> NotReady {
 pub(crate) enum UseAs {
     /// Statements that may write, or ask for the last insert id.
     Writer,
+    /// As above, and they read user variables.
+    VariableReader,
     /// Reads only.
     Reader,
 }

@@ -9,11 +9,12 @@ use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
 use sluice_protocol::{Header, frame_payload};
 use sluice_routing::intent::{AfterEnd, Intent, Statement, classify};
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
 use super::hints::Hints;
 use super::memory::{NoMemory, OF_CLIENT};
+use super::questions::PATIENCE;
 use super::relay::write_out;
 use super::statement::{Body, Job};
 use super::{End, Session};
@@ -183,6 +184,7 @@ impl Session {
     /// Waits for bytes of the client, an order, a change of the topology's shape or the end of a warm-up.
     async fn wait_for_client(&mut self) -> Result<(), End> {
         let entry = std::sync::Arc::clone(self.registration.entry());
+        let questions = self.has_questions();
         tokio::select! {
             biased;
             read = self.client.fill() => match read {
@@ -197,6 +199,10 @@ impl Session {
             }
             () = super::moves::finished(&mut self.warming) => {
                 self.finish_warming().await;
+                Ok(())
+            }
+            () = async { sleep(PATIENCE).await }, if questions => {
+                self.ask_questions().await;
                 Ok(())
             }
         }

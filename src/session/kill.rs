@@ -174,6 +174,7 @@ impl Session {
         self.owed = None;
         self.remembered = false;
         self.collation_unknown = false;
+        self.called_procedure = false;
         self.publish_facts();
     }
 

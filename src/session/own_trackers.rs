@@ -11,7 +11,7 @@
 use sluice_protocol::trackers::{TrackerFilter, TransactionStates, VariableFilter};
 use sluice_protocol::{Answer, StatusFlags};
 use sluice_routing::effects::Effect;
-use sluice_routing::intent::{Intent, Statement};
+use sluice_routing::intent::Statement;
 use sluice_routing::topology::InstanceId;
 use sluice_routing::variables::TRACKED;
 

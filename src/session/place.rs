@@ -12,6 +12,7 @@ use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
     Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
 };
+use sluice_routing::effects::Effect;
 use sluice_routing::intent::{Intent, Statement, WriteKind};
 use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
@@ -179,7 +180,11 @@ impl Session {
         let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
         // Within a transaction anything may be asked, LAST_INSERT_ID() as well.
         let begins = matches!(statement.intent, Intent::TransactionStart { .. }) || !self.facts.autocommit();
-        let use_as = if begins { UseAs::Writer } else { UseAs::Reader };
+        let use_as = match reads_variables(statement) {
+            true => UseAs::VariableReader,
+            false if begins => UseAs::Writer,
+            false => UseAs::Reader,
+        };
         match self.ready(replica, topology, use_as, deadline).await {
             Ok(()) => true,
             Err(error) => {
@@ -210,7 +215,8 @@ impl Session {
             self.hold(deadline, Cause::NoPrimary).await?;
             return Ok(None);
         };
-        match self.ready(primary, topology, UseAs::Writer, deadline).await {
+        let use_as = if reads_variables(statement) { UseAs::VariableReader } else { UseAs::Writer };
+        match self.ready(primary, topology, use_as, deadline).await {
             Ok(()) => {}
             // The current schema is gone: a USE of another one is what the client will send next.
             Err(NotReady::NoSchema(_)) if statement.intent == Intent::SessionState => {
@@ -289,8 +295,12 @@ impl Session {
         if self.home != Some(instance) {
             return None;
         }
+        // Nothing is known to be lost with a procedure's connection.
+        self.called_procedure = false;
+        self.facts.release(PinReason::ProcedureCall, None);
         if self.facts.pin().is_none() {
             self.home = None;
+            self.publish_facts();
             return None;
         }
         let only_transaction = self.facts.pins().all(|reason| reason == PinReason::OpenTransaction);
@@ -345,6 +355,10 @@ impl Session {
         }
         route
     }
+}
+
+fn reads_variables(statement: &Statement) -> bool {
+    statement.effects.has(Effect::ReadsUserVariable)
 }
 
 /// Shows a session as held for as long as it lives.

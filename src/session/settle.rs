@@ -55,6 +55,7 @@ impl Session {
         self.take_in_collation(instance, told).await;
         self.note_on_connection(instance, statement, told, &before);
         self.take_in_insert_id(instance, statement, told).await;
+        self.note_created(instance, statement);
         self.settle_trackers(instance, statement).await;
         self.note_answer(instance, statement, told);
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
@@ -95,8 +96,14 @@ impl Session {
         let effects = &statement.effects;
         // An error carries no trackers, and what came before it in the text may have been done.
         let half_done = told.error.is_some() && HALF_DONE.iter().any(|&effect| effects.has(effect));
-        if effects.has(Effect::Unprovable) || half_done {
+        // A view's function, say.
+        let unseen = told.changes.state_changed && statement.intent == Intent::HarmlessRead;
+        if effects.has(Effect::Unprovable) || half_done || unseen {
             backend.hidden = Hidden::Possible;
+        }
+        let hidden = effects.has(Effect::Unprovable) || matches!(statement.intent, Intent::Write(_));
+        if hidden || effects.has(Effect::ReadsUserVariable) || !effects.assignments().is_empty() {
+            backend.variables = backend.variables.set(hidden);
         }
         // A connection whose schema could not be set to the session's has it only if the server said so.
         let schema_known = told.changes.schema.is_some() || backend.has.schema() == before.schema();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, Trackers, UseAs};
+use super::backends::{Backend, Hidden, NotReady, Roles, UseAs, Variables};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -60,6 +60,7 @@ impl Session {
         deadline: Instant,
     ) -> Result<(), NotReady> {
         let how = self.take_connection(instance, topology, Source::Any, deadline).await?;
+        self.clear_variables(instance, use_as).await?;
         let result = self.restore(instance, use_as).await;
         let Err(NotReady::Refused(_) | NotReady::Lost | NotReady::Unfit) = result else { return result };
         self.backends.drop_connection(instance);
@@ -73,6 +74,19 @@ impl Session {
             self.backends.drop_connection(instance);
         }
         result
+    }
+
+    /// Takes away what other sessions have left in user variables, if they are going to be read.
+    async fn clear_variables(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
+        let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
+        if use_as != UseAs::VariableReader || backend.variables != Variables::Others {
+            return Ok(());
+        }
+        let reset = backend.reset(Roles::OfLogin).await;
+        if reset.is_err() {
+            self.backends.drop_connection(instance);
+        }
+        reset
     }
 
     async fn restore(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
@@ -177,7 +191,7 @@ impl Session {
         if reset && backend.reset(Roles::OfLogin).await.is_err() {
             return None;
         }
-        backend.last_user = LastUser::Another;
+        backend.hand_on();
         let how = if reset { Borrowed::Reset } else { how };
         self.context.metrics.borrowed(how);
         self.backends.insert(backend);
@@ -241,7 +255,7 @@ impl Session {
         let home = self.home;
         // Without its password the session could not get another one.
         let alone = self.context.pooling == Pooling::Session || self.login.secret.is_none();
-        if alone || self.collation_unknown {
+        if alone || self.has_questions() {
             return;
         }
         let at_home = home.and_then(|home| self.backends.get_mut(home));
@@ -252,8 +266,7 @@ impl Session {
         if entry.is_being_killed() {
             return;
         }
-        let shared =
-            |backend: &Backend| backend.connection.identity.is_some() && backend.trackers == Trackers::Ours;
+        let shared = |backend: &Backend| backend.connection.identity.is_some();
         for backend in self.backends.release(|it| shared(it) && home != Some(it.connection.instance)) {
             let instance = backend.connection.instance;
             let Some(key) = Key::opened(&backend.connection, &self.login) else { continue };

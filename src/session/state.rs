@@ -96,6 +96,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The user variables that have literal values, by name.
+    pub(crate) fn user_variables(&self) -> &[(Box<[u8]>, Box<[u8]>)] {
+        &self.user_variables
+    }
+}
+
 /// The state of one session. See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SessionState {

@@ -134,13 +134,7 @@ impl Session {
 
     async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
         let deadline = self.hold_deadline();
-        if job.statement.intent != Intent::LastStatement
-            && let Some(last) = self.last
-        {
-            // Where it goes, the state must be known.
-            self.ask_collation(last).await;
-            self.take_trackers_back(last).await;
-        }
+        self.ask_questions_before(job.statement).await;
         let mut tries = Tries::First;
         let mut corrected = None;
         loop {
@@ -193,6 +187,9 @@ impl Session {
 
     /// Sends the job to the connection at `instance` and relays the answer.
     async fn exchange(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<(Told, Shown), Next> {
+        if job.runs() {
+            self.before_call(instance, job.statement).await;
+        }
         let frames = self.frames_for(instance, job).await?;
         let hold_back = self.hold_back(instance, job.statement);
         let in_transaction = self.facts.in_transaction();

@@ -5,7 +5,7 @@
 use super::features::{Features, Sign};
 use super::reader::Reader;
 use super::{Intent, PrimaryNeed, WriteKind, forms};
-use crate::effects::{Effect, Effects};
+use crate::effects::{Effect, Effects, PinChange};
 use crate::pin::PinReason;
 
 /// The intent that stands, and the effects of what was seen anywhere in the statement.
@@ -82,6 +82,9 @@ fn add_effects(promised: Intent, signs: Features, reader: &Reader<'_>, effects: 
     if signs.has(Sign::IntoUserVariable) || signs.has(Sign::AssignsInline) {
         effects.begins(PinReason::UserVariable, None);
     }
+    if signs.has(Sign::UserVariable) && !only_sets_variables(promised, effects) {
+        effects.add(Effect::ReadsUserVariable);
+    }
     if signs.has(Sign::FoundRows) {
         effects.add(Effect::CountsFoundRows);
     }
@@ -95,6 +98,25 @@ fn add_effects(promised: Intent, signs: Features, reader: &Reader<'_>, effects: 
     if hidden_code && evaluates(promised) {
         effects.add(Effect::Unprovable);
         effects.add(Effect::MayCommit);
+    }
+}
+
+/// Whether user variables in such a statement get literals and nothing else: of anything else only the server knows.
+fn only_sets_variables(promised: Intent, effects: &Effects) -> bool {
+    let unknown =
+        effects.pins().iter().any(|change| matches!(change, PinChange::Begins(PinReason::UserVariable, _)));
+    match promised {
+        Intent::SessionState => !unknown,
+        // GET DIAGNOSTICS sets them.
+        Intent::LastStatement => true,
+        Intent::HarmlessRead
+        | Intent::NeedsPrimary(_)
+        | Intent::ConnectionId { .. }
+        | Intent::Kill { .. }
+        | Intent::TransactionStart { .. }
+        | Intent::TransactionEnd { .. }
+        | Intent::Savepoint
+        | Intent::Write(_) => false,
     }
 }
 

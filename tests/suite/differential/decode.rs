@@ -121,6 +121,7 @@ impl Answers<'_> {
         let mut reader = Reader::new(first);
         let count = reader.lenenc_int().map_err(bad("column count"))?;
         let mut defined = true;
+        let mut more = StatusFlags::empty();
         if self.agreed.contains(Capabilities::OPTIONAL_RESULTSET_METADATA) {
             let flag = reader.u8().map_err(bad("metadata flag"))?;
             self.seen.put(prefix, "metadata follows", flag.to_string());
@@ -142,12 +143,16 @@ impl Answers<'_> {
                 if rows == Rows::Cursor && status.contains(StatusFlags::CURSOR_EXISTS) {
                     return Ok(Some(status));
                 }
+                if status.contains(StatusFlags::PS_OUT_PARAMS) {
+                    // An OK follows, though the end of the row does not say so (seen on 9.7.4).
+                    more = StatusFlags::MORE_RESULTS_EXISTS;
+                }
             }
         } else {
             let text = Column { kind: 0xfd, unsigned: false };
             columns.resize(usize::try_from(count).map_err(bad("column count"))?, text);
         }
-        self.rows(prefix, rows, columns).await
+        Ok(self.rows(prefix, rows, columns).await?.map(|status| status | more))
     }
 
     /// Rows to their end; `None` when that was an error.
