@@ -1,6 +1,7 @@
 """mysql-connector-python with binary prepared statements: its pure Python form, and with `--compiled` its C extension."""
 
 import contextlib
+import datetime
 import sys
 import threading
 
@@ -37,7 +38,7 @@ class Connection(interpreter.Client):
     def execute(self, sql, params):
         cursor = self.connection.cursor(prepared=True)
         try:
-            cursor.execute(sql, params)
+            cursor.execute(sql, [bindable(value) for value in params])
             return [self.result(cursor)]
         finally:
             close(cursor)
@@ -116,6 +117,12 @@ class Connection(interpreter.Client):
 
     def close(self):
         self.connection.close()
+
+
+def bindable(value):
+    """The C extension (26.10) binds a timedelta as whatever stands in memory: it gets dates and times as text."""
+    temporal = isinstance(value, (datetime.date, datetime.timedelta))
+    return str(value) if COMPILED and temporal else value
 
 
 def close(cursor):
