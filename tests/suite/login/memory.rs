@@ -117,4 +117,5 @@ async fn what_the_tls_library_leaves_of_a_password_is_as_documented() {
     gone(&sluice).await;
     let left = count(pid, FIRST);
     println!("left after a client told its password over TLS: {left}");
+    assert_eq!(left, 0, "the README says that nothing is left on the client's side");
 }
