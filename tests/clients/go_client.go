@@ -393,6 +393,12 @@ func (c *check) killQuery(ctx context.Context, conn *sql.Conn, text string) (any
 		if err != nil {
 			result = shown(err)
 		}
+		// Whether the error comes before or behind the column definitions is chance: the KILL comes when it comes.
+		if only, listed := result.([]any); listed && len(only) == 1 {
+			if entry, isObject := only[0].(object); isObject && entry["error"] != nil {
+				result = entry
+			}
+		}
 		gone <- result
 	}()
 	for range killSeconds * 10 {
