@@ -7,8 +7,10 @@
 //! Never here: SQL semantics, a decision which instance to use, an answer to a client.
 
 pub mod dial;
+pub mod direct;
 mod first;
 pub mod handover;
+mod handshake;
 pub mod identity;
 pub mod login;
 pub mod places;

@@ -1,7 +1,7 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
 //! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `failover`, `publish`, `lag`,
-//! `statements`, `grants`) decide; the others look, store and do. [`run`] is the way in.
+//! `statements`, `grants`) decide; the others look, store and do. [`run_over`] is the way in.
 //!
 //! Never here: client bytes, a second opinion about who is the primary.
 
@@ -33,4 +33,4 @@ mod takeover;
 pub mod view;
 
 pub use control_session::{Pending, Rows, Servers, Session, SqlError};
-pub use run_loop::{run, run_over};
+pub use run_loop::run_over;

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod config;
+pub mod control_login;
 pub mod controller;
 pub mod feed;
 pub mod lifecycle;

@@ -20,6 +20,7 @@ use tracing::level_filters::LevelFilter;
 use crate::admin::{self, AdminState, Face};
 use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
+use crate::control_login::ControlLogin;
 use crate::controller::api::{self, Status};
 use crate::feed::gate::Closed;
 use crate::feed::{self, Feed, Publisher, registry};
@@ -170,7 +171,8 @@ impl Control {
         parts.spawn(upkeep(metrics, phases.watch()));
         parts.spawn(serve_when_known(Arc::clone(&feed), Arc::clone(&phases)));
         let (stop, stopped) = watch::channel(false);
-        let controlling = crate::controller::run(Arc::clone(&config), publisher, seat, stopped);
+        let servers = Arc::new(ControlLogin::new(&config));
+        let controlling = crate::controller::run_over(servers, Arc::clone(&config), publisher, seat, stopped);
         let ending = async {
             asked_to_end(&reloader).await.map_err(StartError::Thread)?;
             phases.enter(Lifecycle::NotReady);

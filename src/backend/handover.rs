@@ -11,8 +11,9 @@ use sluice_protocol::{Capabilities, ErrPacket};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::dial::{BackendConnection, DialError, LOGIN_PACKET, Phase, Target, unread};
+use super::dial::{BackendConnection, DialError, Phase, Target};
 use super::first;
+use super::handshake::{LOGIN_PACKET, unread};
 use super::identity::Identity;
 use super::places::Permit;
 use super::stream::{PacketStream, ReadError};

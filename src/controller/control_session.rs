@@ -1,11 +1,9 @@
 //! One session of the controller: a full login and statements, every one with a deadline.
 //!
 //! A session on which a deadline has passed is never used again: its answer could still come. How servers are
-//! reached is behind [`Servers`]: by MySQL's protocol ([`mysql`]), or, in the simulation, not at all.
+//! reached is behind [`Servers`]: by MySQL's protocol, or, in the simulation, not at all.
 //!
 //! Never here: client traffic, a statement's text, a retry.
-
-pub(super) mod mysql;
 
 use std::fmt::Debug;
 use std::pin::Pin;

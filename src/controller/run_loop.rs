@@ -19,7 +19,6 @@ use super::api::{Asked, ControllerSeat, Refusal, RefusalCode, Request, Switchove
 use super::assess::{self, Assessment, Loss, Trust, Verdict};
 use super::clock;
 use super::control_session::Servers;
-use super::control_session::mysql::Mysql;
 use super::desk::Desk;
 use super::execute::execute;
 use super::failover::{self, Decision};
@@ -58,17 +57,6 @@ struct Upkept {
 
 /// Runs the controller until `shutdown` becomes true. To be driven by a current-thread runtime of its own.
 /// Fails only when the store can't be opened or read.
-pub async fn run(
-    config: Arc<Config>,
-    publisher: Publisher,
-    seat: ControllerSeat,
-    shutdown: watch::Receiver<bool>,
-) -> Result<(), StoreError> {
-    let servers = Arc::new(Mysql::control(&config));
-    run_over(servers, config, publisher, seat, shutdown).await
-}
-
-/// The same, with another way to the servers.
 pub async fn run_over(
     servers: Arc<dyn Servers>,
     config: Arc<Config>,

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sluice::config::Config;
+use sluice::control_login::ControlLogin;
 use sluice::controller::api::{
     self, ControllerHandle, OperationState, OperationView, Refusal, Request, Status, SwitchoverRequest,
 };
@@ -86,7 +87,8 @@ impl Control {
         let (crash, crashed) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let running = controller::run(Arc::new(config), publisher, seat, stopped);
+            let servers = Arc::new(ControlLogin::new(&config));
+            let running = controller::run_over(servers, Arc::new(config), publisher, seat, stopped);
             runtime.block_on(async {
                 tokio::select! {
                     ended = running => ended.map_err(|error| error.to_string()),

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use sluice::backend::{BackendLogin, DialError, Dialer, Phase, Secret, Target};
 use sluice::config::{ClientTlsMode, InstanceTlsMode, Retention};
+use sluice::control_login::ControlLogin;
+use sluice::controller::{Servers, SqlError};
 use sluice::session::login::LoginEnd;
 use sluice_cluster::Cluster;
 use sluice_protocol::auth::Password;
@@ -332,6 +334,13 @@ async fn a_certificate_is_checked_as_the_mode_says() {
             (Ok(_), None) => {}
             (Err(DialError::Tls(text)), Some(part)) => assert!(text.contains(part), "{text}"),
             (result, verdict) => panic!("{mode:?} {ca}: {result:?}, not {verdict:?}"),
+        }
+        // The controller's sessions are held to the same; its password is wrong here, which is heard behind TLS.
+        let control = ControlLogin::new(&config);
+        match (control.log_in(&config.instances[0].address).await.map(drop), verdict) {
+            (Err(SqlError::Server { code: 1045, .. }), None) => {}
+            (Err(SqlError::Lost(text)), Some(part)) => assert!(text.contains(part), "{text}"),
+            (result, verdict) => panic!("control, {mode:?} {ca}: {result:?}, not {verdict:?}"),
         }
     }
     config.tls_instance.ca = Some(datadir.join("server-key.pem"));

@@ -103,6 +103,36 @@ pub(crate) async fn client(port: u16) -> Conn {
 }
 
 #[tokio::test]
+async fn everything_works_with_the_certificates_that_servers_make_for_themselves() {
+    let accounts = accounts();
+    let cluster = Cluster::three_nodes(&accounts).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let of_nodes =
+        cluster.nodes().iter().map(|node| std::fs::read_to_string(node.datadir().join("ca.pem")).unwrap());
+    std::fs::write(&ca, of_nodes.collect::<String>()).unwrap();
+    let tls = format!("[tls.instance]\nmode = 'verify-ca'\nca = '{}'", ca.display());
+    let builder = SluiceProcess::builder(Path::new(SLUICE)).accounts(&accounts).toml(&tls);
+    let sluice = builder.start(&cluster).await.unwrap();
+    settled(&sluice).await;
+    let mut conn = client(sluice.ports().split).await;
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    for user in ["sluice", "app"] {
+        let plain = format!(
+            "SELECT CONCAT(SUM(s.variable_value <> ''), ' ', SUM(s.variable_value = '')) FROM \
+             performance_schema.status_by_thread s JOIN performance_schema.threads t USING (thread_id) \
+             WHERE s.variable_name = 'Ssl_version' AND t.processlist_user = '{user}'"
+        );
+        let counts: String = cluster.node(0).value(&plain).await.unwrap();
+        assert!(!counts.starts_with('0') && counts.ends_with(" 0"), "{user}: encrypted and not: {counts}");
+    }
+    let switched = verb(&sluice, &["switchover", "--to", "db2"]);
+    assert!(switched.status.success(), "{switched:?}");
+    conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    drop(conn);
+}
+
+#[tokio::test]
 async fn a_switchover_is_not_noticed_by_a_client() {
     let (cluster, sluice) = three_nodes_and_sluice().await;
     let mut conn = client(sluice.ports().split).await;

@@ -8,6 +8,7 @@ use sluice_protocol::handshake::Greeting;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use super::super::handshake::host_of;
 use super::*;
 use crate::backend::Secret;
 use crate::config::{InstanceTls, InstanceTlsMode};
@@ -50,7 +51,7 @@ async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
 /// The greeting of a server without TLS.
 fn greeting() -> Vec<u8> {
     let nonce = Nonce::from_random([7; 20]);
-    let payload = Greeting::new("9.7.4", 7, nonce, login::ALWAYS, 45).encode();
+    let payload = Greeting::new("9.7.4", 7, nonce, crate::backend::login::ALWAYS, 45).encode();
     let mut framed = Vec::new();
     frame_payload(&mut framed, &mut 0, &payload);
     framed
