@@ -40,7 +40,16 @@ pub use sessions::{PinView, SessionView};
 pub type Liveness = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Backend connections of this process to an instance.
-pub type Connections = Arc<dyn Fn(InstanceId) -> usize + Send + Sync>;
+pub type Connections = Arc<dyn Fn(InstanceId) -> ConnectionCount + Send + Sync>;
+
+/// How many there are, by what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionCount {
+    /// With a session, or being opened for one.
+    pub lent: usize,
+    /// Waiting for their session or another one.
+    pub idle: usize,
+}
 
 /// Begins a reload of the configuration.
 pub type Reload = Arc<dyn Fn() -> JoinHandle<Result<Reloaded, String>> + Send + Sync>;
@@ -74,7 +83,8 @@ impl AdminState {
         let mut status = (*self.controller.status()).clone();
         // Both lists are in the order of the configuration.
         for (instance, id) in status.instances.iter_mut().zip(0..) {
-            instance.connections = u64::try_from((self.connections)(InstanceId(id))).unwrap_or(u64::MAX);
+            let ConnectionCount { lent, idle } = (self.connections)(InstanceId(id));
+            instance.connections = u64::try_from(lent + idle).unwrap_or(u64::MAX);
         }
         status
     }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::level_filters::LevelFilter;
 
-use crate::admin::{self, AdminState, Face};
+use crate::admin::{self, AdminState, ConnectionCount, Connections, Face};
 use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
 use crate::control_login::ControlLogin;
@@ -82,7 +82,7 @@ struct Control {
     metrics: PrometheusHandle,
     phases: Arc<Phases>,
     pulse: Arc<workers::Pulse>,
-    dialer: Arc<Dialer>,
+    connections: Connections,
     reloader: Arc<Reloader>,
 }
 
@@ -97,13 +97,13 @@ fn start(config: Config, path: &Path) -> Result<(), StartError> {
     feed.gate().close(Closed::NoPrimary);
     let dialer = Arc::new(Dialer::new(&config)?);
     let context = session_context(&config, &feed, Arc::clone(&dialer))?;
-    let parts = (Arc::clone(&context), Arc::clone(&dialer));
-    let reloader = Arc::new(Reloader::new(path, Config::clone(&config), parts.0, parts.1));
+    let connections = counted(&context);
+    let reloader = Arc::new(Reloader::new(path, Config::clone(&config), Arc::clone(&context), dialer));
     let phases = Arc::new(Phases::default());
     let workers = workers::start(sockets, &context, &phases.watch(), DRAIN).map_err(StartError::Thread)?;
     let pulse = workers.pulse();
     let control =
-        Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse, dialer, reloader };
+        Control { config, publisher, metrics, phases: Arc::clone(&phases), pulse, connections, reloader };
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
@@ -116,6 +116,16 @@ fn start(config: Config, path: &Path) -> Result<(), StartError> {
         .map_err(StartError::Thread)?;
     workers.join();
     thread.join().map_err(|_| StartError::Panicked)?
+}
+
+/// Counts backend connections for those who ask.
+fn counted(context: &Arc<SessionContext>) -> Connections {
+    let context = Arc::clone(context);
+    Arc::new(move |instance| {
+        let pools = context.pools();
+        let idle = pools.idle(instance);
+        ConnectionCount { lent: pools.places().used(instance).saturating_sub(idle), idle }
+    })
 }
 
 fn first_topology(config: &Config) -> Topology {
@@ -152,7 +162,7 @@ impl Control {
     /// Runs controller and admin API until the process is asked to end, then walks it down: not ready, then
     /// draining; the controller goes on until the sessions are gone, since they may still wait for it.
     async fn run(self) -> Result<(), StartError> {
-        let Self { config, publisher, metrics, phases, pulse, dialer, reloader } = self;
+        let Self { config, publisher, metrics, phases, pulse, connections, reloader } = self;
         let feed = Arc::clone(publisher.feed());
         let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
         let (controller, seat) = api::channel(initial);
@@ -161,7 +171,7 @@ impl Control {
             feed: Arc::clone(&feed),
             phase: phases.watch(),
             live: Arc::new(move || pulse.is_alive()),
-            connections: Arc::new(move |instance| dialer.connections(instance)),
+            connections,
             metrics: metrics.clone(),
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),

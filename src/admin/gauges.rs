@@ -3,8 +3,9 @@
 use metrics::{describe_gauge, gauge};
 
 use sluice_routing::pin::PinReason;
+use sluice_routing::topology::InstanceId;
 
-use super::{AdminState, sessions};
+use super::{AdminState, ConnectionCount, sessions};
 use crate::feed::gate::Closed;
 
 /// Declares the gauges with the installed recorder.
@@ -15,7 +16,7 @@ pub(super) fn describe() {
     describe_gauge!("sluice_gate_held", "Statements waiting at the gate.");
     describe_gauge!("sluice_instance_reachable", "1 if the last observation of the instance succeeded.");
     describe_gauge!("sluice_instance_lag_seconds", "Replication lag of the instance; NaN while unknown.");
-    describe_gauge!("sluice_backend_connections", "Connections of this process to the instance.");
+    describe_gauge!("sluice_backend_connections", "Connections of this process to the instance, by state.");
     describe_gauge!("sluice_pins", "Sessions that can't move to another instance, by reason.");
     describe_gauge!("sluice_alarms", "Things somebody should know.");
 }
@@ -42,6 +43,12 @@ pub(super) fn refresh(state: &AdminState) {
         let lag = instance.lag_ms.map_or(f64::NAN, |lag| lag as f64 / 1000.0);
         gauge!("sluice_instance_reachable", &labels).set(f64::from(u8::from(instance.reachable)));
         gauge!("sluice_instance_lag_seconds", &labels).set(lag);
-        gauge!("sluice_backend_connections", &labels).set(instance.connections as f64);
+    }
+    for (instance, id) in status.instances.iter().zip(0..) {
+        let ConnectionCount { lent, idle } = (state.connections)(InstanceId(id));
+        for (doing, count) in [("lent", lent), ("idle", idle)] {
+            let labels = [("instance", instance.name.clone()), ("state", doing.to_owned())];
+            gauge!("sluice_backend_connections", &labels).set(count as f64);
+        }
     }
 }

@@ -53,7 +53,7 @@ async fn stage(face: Face, token: Option<&str>) -> Stage {
         feed,
         phase: phases.watch(),
         live: Arc::new(|| true),
-        connections: Arc::new(|id| usize::from(id.0) + 7),
+        connections: Arc::new(|id| ConnectionCount { lent: usize::from(id.0) + 4, idle: 3 }),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         reload: Arc::new(|| {
             let none = Reloaded { differences: Vec::new(), certificate: None };

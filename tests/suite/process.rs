@@ -126,6 +126,8 @@ async fn everything_works_with_the_certificates_that_servers_make_for_themselves
         let counts: String = cluster.node(0).value(&plain).await.unwrap();
         assert!(!counts.starts_with('0') && counts.ends_with(" 0"), "{user}: encrypted and not: {counts}");
     }
+    let idle = r#"sluice_backend_connections{instance="db1",state="idle"} 0"#;
+    assert!(!sluice.get("/metrics").await.unwrap().body.contains(idle), "the client's waits for it");
     let switched = verb(&sluice, &["switchover", "--to", "db2"]);
     assert!(switched.status.success(), "{switched:?}");
     conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
