@@ -8,6 +8,7 @@
 mod attributes;
 mod binlog;
 mod compression;
+mod long;
 mod memory;
 mod predictions;
 mod raw;
