@@ -35,7 +35,10 @@ impl World {
             let row = server.epoch.as_ref()?;
             (row.epoch > ledger.epoch).then(|| format!("{} carries epoch {}", server.name, row.epoch))
         });
-        if let Some(ahead) = ahead {
+        if ahead.is_none() {
+            self.ledger.stale = false;
+        }
+        if let Some(ahead) = ahead.filter(|_| !self.ledger.stale) {
             self.violated(format!("{ahead}, but the record says {}", self.ledger.epoch));
         }
     }

@@ -29,6 +29,17 @@ pub(crate) enum Fault {
     KillSluice(u64),
     /// An operator wants another primary: the one with this number, if any.
     Switchover(Option<usize>),
+    /// Sluice is started again with the store as it was long ago, or with an empty one. Nothing else is wrong just
+    /// then: a store and a server lost at once is more than is promised to be noticed.
+    OldStore(Copy),
+}
+
+/// What becomes of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// As it was when the cluster was set up.
+    Old,
+    Empty,
 }
 
 impl Fault {
@@ -43,7 +54,7 @@ impl Fault {
         };
         let short = random.between(100 * MS, 4 * SECOND);
         let long = random.between(200 * MS, 12 * SECOND);
-        match random.below(20) {
+        match random.below(41) / 2 {
             0..=3 => Self::Kill(target, long),
             4..=5 => Self::Stop(target, long),
             6..=8 => Self::Freeze(target, if random.chance(50) { short } else { long }),
@@ -57,7 +68,8 @@ impl Fault {
             14 => Self::Mute(random.below(members), short),
             15 => Self::Stall(random.below(members), long),
             16..=17 => Self::KillSluice(random.between(1, 60)),
-            _ => Self::Switchover(random.chance(50).then(|| random.below(members))),
+            18..=19 => Self::Switchover(random.chance(50).then(|| random.below(members))),
+            _ => Self::OldStore(if random.chance(50) { Copy::Old } else { Copy::Empty }),
         }
     }
 }
@@ -106,6 +118,7 @@ impl World {
             }
             Fault::Mute(server, time) => self.servers[server].mute_until = now + time,
             Fault::Stall(server, time) => self.servers[server].stalled_until = now + time,
+            Fault::OldStore(_) => self.heal(),
             Fault::KillSluice(_) | Fault::Switchover(_) => {}
         }
     }

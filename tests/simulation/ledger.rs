@@ -20,6 +20,8 @@ pub(crate) struct Ledger {
     pub(crate) violations: Vec<String>,
     /// The highest epoch that a Sluice has said.
     pub(crate) epoch: u64,
+    /// The store was replaced by an older one: servers may know a newer epoch than the record until it is adopted anew.
+    pub(crate) stale: bool,
 }
 
 impl Ledger {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::config::Config;
-use sluice::controller::api::{Request, Status, SwitchoverRequest};
+use sluice::controller::api::{ControllerHandle, Request, Status, SwitchoverRequest};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{write_directly_for_ever, write_for_ever};
-use crate::faults::{Fault, duration};
+use crate::faults::{Copy, Fault, duration};
 use crate::ledger::Outcome;
 use crate::random::Random;
 use crate::server::Server;
@@ -45,6 +45,10 @@ struct Stage {
     clients: Vec<JoinHandle<()>>,
     writers: usize,
     pace: Duration,
+    /// The record as it was when the cluster was set up.
+    former: Option<Vec<u8>>,
+    /// A second Sluice, with a store of its own, started by mistake.
+    stranger: Option<Sluice>,
     /// Whether a program writes to the first server without Sluice.
     bypassed: bool,
 }
@@ -69,6 +73,8 @@ pub(crate) fn play(seed: u64, kept: Kept) -> Outcomes {
             writers: 1 + dice.below(4),
             pace: Duration::from_millis(dice.between(20, 300)),
             bypassed: dice.chance(50),
+            former: None,
+            stranger: None,
             world,
         };
         stage.perform(&mut dice).await;
@@ -96,6 +102,12 @@ impl Stage {
             self.pass(duration(dice.between(0, 4 * SECOND))).await;
         } else if !self.until("set up", ADOPTION, is_ready).await {
             return;
+        }
+        self.former = std::fs::read(self.config.cluster.store.join("record.json")).ok();
+        if self.former.is_some() && dice.chance(10) {
+            let elsewhere = self.config.cluster.store.join("stranger");
+            let config = config(self.config.instances.len(), &elsewhere, dice);
+            self.stranger = Some(Sluice::second(&self.world, &config));
         }
         let direct = self
             .bypassed
@@ -138,6 +150,13 @@ impl Stage {
         }
     }
 
+    fn end(&mut self) {
+        self.kill();
+        if let Some(stranger) = self.stranger.take() {
+            stranger.kill();
+        }
+    }
+
     fn broken(&self) -> bool {
         !self.world.lock().ledger.violations.is_empty()
     }
@@ -148,6 +167,10 @@ impl Stage {
         let killed = Arc::clone(&self.world.lock().killed);
         while Instant::now() < end && !self.broken() {
             self.world.lock().check_epoch();
+            let stranger = self.stranger.as_ref().map(|stranger| stranger.handle.status());
+            if let Some(status) = stranger.filter(|status| status.epoch > 0) {
+                self.world.lock().violated(format!("a second Sluice has made epoch {}", status.epoch));
+            }
             let left = end.saturating_duration_since(Instant::now());
             if timeout(left.min(LOOK_EVERY), killed.notified()).await.is_ok() && self.sluice.is_some() {
                 self.kill();
@@ -174,6 +197,7 @@ impl Stage {
                     world.kill_at = Some(world.statements + statements);
                 }
                 Fault::Switchover(to) => self.switchover(to).await,
+                Fault::OldStore(copy) => self.replace_store(copy).await,
                 Fault::Kill(..)
                 | Fault::Stop(..)
                 | Fault::Freeze(..)
@@ -186,6 +210,24 @@ impl Stage {
         }
         let rest = dice.between(0, 8 * SECOND);
         self.pass(duration(rest)).await;
+    }
+
+    /// Another Sluice begins where this one was long ago.
+    async fn replace_store(&mut self, copy: Copy) {
+        self.kill();
+        self.pass(duration(SECOND)).await;
+        let record = self.config.cluster.store.join("record.json");
+        // Without a former copy there is nothing to lose.
+        let _ = match (copy, &self.former) {
+            (Copy::Empty, _) => std::fs::remove_file(record),
+            (Copy::Old, Some(former)) => std::fs::write(record, former),
+            (Copy::Old, None) => Ok(()),
+        };
+        {
+            let ledger = &mut self.world.lock().ledger;
+            (ledger.epoch, ledger.stale) = (0, true);
+        }
+        self.start();
     }
 
     async fn switchover(&mut self, to: Option<usize>) {
@@ -247,6 +289,16 @@ impl Stage {
         if status.verdict == "unadopted" {
             world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
         }
+        if status.verdict == "stale_record" {
+            let newest =
+                world.servers.iter().filter_map(|server| server.epoch.as_ref()).max_by_key(|row| row.epoch);
+            let primary =
+                newest.and_then(|row| world.servers.iter().find(|server| server.uuid == row.primary));
+            if let (Some(primary), Some(sluice)) = (primary, &self.sluice) {
+                let (world, handle) = (self.world.clone(), sluice.handle.clone());
+                tokio::task::spawn_local(adopt(world, handle, primary.name.clone()));
+            }
+        }
         let Some(donor) = world.recorded_primary() else { return };
         if !["healthy", "semi_sync_starved"].contains(&status.verdict.as_str()) {
             return;
@@ -290,7 +342,7 @@ impl Stage {
     }
 
     fn outcomes(mut self, seed: u64, kept: Kept) -> Outcomes {
-        self.kill();
+        self.end();
         let mut world = self.world.lock();
         if kept == Kept::Latest {
             for index in 0..world.servers.len() {
@@ -308,6 +360,22 @@ impl Stage {
             epochs: world.ledger.epoch,
             virtual_seconds: world.now as f64 / 1e6,
         }
+    }
+}
+
+/// A human adopts a primary. A member that has more than it is in quarantine, and is rebuilt before.
+async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
+    let request = Request::Adopt { primary: primary.clone(), who: "operator".into() };
+    let answered = handle.ask(request).await;
+    let more = answered.as_ref().err().and_then(|refusal| {
+        let (_, rest) = refusal.reason.split_once("lacks transactions that ")?;
+        Some(rest.split(' ').next()?.to_owned())
+    });
+    let mut world = world.lock();
+    world.note(|| format!("operator: adopt: {answered:?}"));
+    let place = |name: &str| world.servers.iter().position(|server| server.name == name);
+    if let (Some(errant), Some(donor)) = (more.as_deref().and_then(place), place(&primary)) {
+        world.rebuild(errant, donor);
     }
 }
 

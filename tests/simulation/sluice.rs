@@ -51,6 +51,16 @@ pub(crate) struct Sluice {
 impl Sluice {
     /// Starts one, with the store of the one before.
     pub(crate) fn start(world: &Shared, config: &Arc<Config>) -> Self {
+        let sluice = Self::second(world, config);
+        let mut locked = world.lock();
+        locked.sluice = Some(sluice.handle.clone());
+        locked.note(|| "sluice: started".into());
+        drop(locked);
+        sluice
+    }
+
+    /// Starts one that is not the one that counts.
+    pub(crate) fn second(world: &Shared, config: &Arc<Config>) -> Self {
         let instances =
             config.instances.iter().zip(0..).map(|(instance, id)| {
                 Instance::unchecked(InstanceId(id), &*instance.name, &*instance.address)
@@ -73,10 +83,6 @@ impl Sluice {
                 wake.notify_waiters();
             }
         });
-        let mut locked = world.lock();
-        locked.sluice = Some(handle.clone());
-        locked.note(|| "sluice: started".into());
-        drop(locked);
         Self { handle, feed, reshaped, controller, forwarder, _stop: stop }
     }
 
