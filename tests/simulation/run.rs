@@ -57,7 +57,7 @@ struct Stage {
 pub(crate) fn play(seed: u64, kept: Kept) -> Outcomes {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let folder = store_folder(seed);
+    let folder = store_folder();
     let local = LocalSet::new();
     let outcomes = runtime.block_on(local.run_until(async {
         let mut dice = Random::new(seed.rotate_left(17));
@@ -363,7 +363,8 @@ impl Stage {
     }
 }
 
-/// A human adopts a primary. A member that has more than it is in quarantine, and is rebuilt before.
+/// A human adopts a primary, and does what it takes: a member that has more than it was in quarantine, and is rebuilt;
+/// another one that takes writes is closed.
 async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
     let request = Request::Adopt { primary: primary.clone(), who: "operator".into() };
     let answered = handle.ask(request).await;
@@ -373,7 +374,15 @@ async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
     });
     let mut world = world.lock();
     world.note(|| format!("operator: adopt: {answered:?}"));
-    let place = |name: &str| world.servers.iter().position(|server| server.name == name);
+    let names: Vec<String> = world.servers.iter().map(|server| server.name.clone()).collect();
+    let place = |name: &str| names.iter().position(|one| one == name);
+    let writable = answered
+        .as_ref()
+        .err()
+        .and_then(|refusal| refusal.reason.split_once(" is writable: stop its writes"));
+    if let Some(writable) = writable.and_then(|(name, _)| place(name)) {
+        world.servers[writable].read_only = true;
+    }
     if let (Some(errant), Some(donor)) = (more.as_deref().and_then(place), place(&primary)) {
         world.rebuild(errant, donor);
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sluice::config::Config;
 use sluice::controller::api::{self, ControllerHandle, Status};
@@ -93,11 +94,15 @@ impl Sluice {
     }
 }
 
+static FOLDERS: AtomicU64 = AtomicU64::new(0);
+
 /// A folder for a store, in memory where that is possible.
-pub(crate) fn store_folder(seed: u64) -> PathBuf {
+pub(crate) fn store_folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    base.join(format!("sluice-simulation-{}-{seed}", std::process::id()))
+    // Two tests may play the same seed at the same time.
+    let number = FOLDERS.fetch_add(1, Ordering::SeqCst);
+    base.join(format!("sluice-simulation-{}-{number}", std::process::id()))
 }
 
 impl Servers for Shared {
