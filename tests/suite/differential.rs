@@ -183,6 +183,48 @@ async fn every_client_sees_the_same_through_sluice() {
     assert_same(&stage, &jobs, &differences);
 }
 
+/// Ends a file of the binlog: an event of type ROTATE that was not made up for the stream (those have no time).
+fn ends_file(packet: &[u8]) -> bool {
+    const ROTATE: u8 = 4;
+    packet.get(5) == Some(&ROTATE) && packet.get(1..5) != Some(&[0; 4])
+}
+
+/// COM_BINLOG_DUMP and COM_BINLOG_DUMP_GTID of the first binlog, which is finished: packet by packet what the primary
+/// itself sends. Streams go through the primary listener.
+#[tokio::test]
+async fn binlog_dumps_are_the_same_through_the_primary_listener() {
+    let stage = stage().await;
+    let primary = stage.cluster.node(0);
+    let name: String = primary.value("SELECT SUBSTRING_INDEX(@@log_bin_basename, '/', -1)").await.unwrap();
+    let file = format!("{name}.000001");
+    primary.exec("FLUSH BINARY LOGS").await.unwrap();
+    // Position 4, not waiting for more at the end, the id of a server that nobody is.
+    let by_position = [&[0x12, 4, 0, 0, 0, 1, 0, 0x99, 0x99, 0, 0], file.as_bytes()].concat();
+    let length = u32::try_from(file.len()).unwrap().to_le_bytes();
+    let (position, nothing_seen) = (4_u64.to_le_bytes(), [8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let by_gtids =
+        [&[0x1e, 1, 0, 0x99, 0x99, 0, 0][..], &length, file.as_bytes(), &position, &nothing_seen].concat();
+    for command in [by_position, by_gtids] {
+        let mut streams = Vec::new();
+        for place in [directly(primary), through(&stage, 'd')] {
+            let mut client = place.admin().await;
+            let checksum = script::Action::Query {
+                sql: "SET @source_binlog_checksum = 'NONE'".to_owned(),
+                attributes: Vec::new(),
+            };
+            let mut seen = decode::Fields::default();
+            assert!(client.act(&checksum, &mut seen).await, "{seen:?}");
+            streams.push(client.stream(&command, ends_file).await.unwrap());
+        }
+        let (direct, sluice) = (&streams[0], &streams[1]);
+        assert!(ends_file(direct.last().unwrap()), "the stream ended with {:?}", direct.last());
+        assert_eq!(direct.len(), sluice.len());
+        for (number, (one, other)) in direct.iter().zip(sluice).enumerate() {
+            assert_eq!(one, other, "packet {number} of {}", direct.len());
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_client_sees_the_same_while_the_primary_changes() {
     let mut jobs = wanted_jobs();

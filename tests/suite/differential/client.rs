@@ -88,12 +88,19 @@ impl Client {
         };
         let greeting = ready.greeting().clone();
         let secret = password();
-        let (payload, auth, agreed) =
+        let (mut payload, auth, agreed) =
             ready.log_in(&request(&who.user, &who.schema, &secret, who.capabilities));
+        let compress = who.capabilities & greeting.capabilities & Capabilities::COMPRESS;
+        // Its bit is in the first byte.
+        payload[0] |= u8::try_from(compress.bits()).unwrap_or_default();
         wire.write(&payload).await?;
         seen.put("", "agreed", format!("{agreed:?}"));
         let mut client = Self { wire, agreed, greeting, statements: BTreeMap::new() };
-        Ok(client.authenticate(auth, seen).await?.then_some(client))
+        let let_in = client.authenticate(auth, seen).await?;
+        if compress == Capabilities::COMPRESS {
+            client.wire.compress();
+        }
+        Ok(let_in.then_some(client))
     }
 
     /// Whether the server said OK.
@@ -123,6 +130,24 @@ impl Client {
     /// The id that the greeting told.
     pub(super) fn id(&self) -> u32 {
         self.greeting.connection_id
+    }
+
+    /// Sends a command that is answered by a stream, and reads it up to the packet that `ends` it.
+    pub(super) async fn stream(
+        &mut self,
+        command: &[u8],
+        ends: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, Broken> {
+        self.wire.begin(command).await?;
+        let mut packets = Vec::new();
+        loop {
+            let packet = self.wire.read().await?;
+            let last = packet.first() != Some(&0) || ends(&packet);
+            packets.push(packet);
+            if last {
+                return Ok(packets);
+            }
+        }
     }
 
     /// Does one step; `false` when the connection is of no use any more.

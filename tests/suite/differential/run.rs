@@ -72,7 +72,7 @@ impl Place {
         format!("oth{:04}{}", job.number, self.letter)
     }
 
-    async fn admin(&self) -> Client {
+    pub(super) async fn admin(&self) -> Client {
         let who = Who {
             address: self.admin,
             user: account_name(Account::Admin, 0),

@@ -37,7 +37,7 @@ const NO_EOF: Capabilities = SEVERAL.union(Capabilities::DEPRECATE_EOF);
 const MODERN: Capabilities = NO_EOF.union(Capabilities::SESSION_TRACK);
 
 /// Every client there is.
-pub(super) const VARIANTS: [Variant; 11] = [
+pub(super) const VARIANTS: [Variant; 12] = [
     Variant { name: "modern", capabilities: MODERN },
     Variant { name: "classic", capabilities: SEVERAL },
     Variant { name: "trackers", capabilities: SEVERAL.union(Capabilities::SESSION_TRACK) },
@@ -50,6 +50,7 @@ pub(super) const VARIANTS: [Variant; 11] = [
     Variant { name: "attributes", capabilities: MODERN.union(Capabilities::QUERY_ATTRIBUTES) },
     Variant { name: "metadata", capabilities: MODERN.union(Capabilities::OPTIONAL_RESULTSET_METADATA) },
     Variant { name: "spaces", capabilities: MODERN.union(Capabilities::IGNORE_SPACE) },
+    Variant { name: "compressed", capabilities: MODERN.union(Capabilities::COMPRESS) },
     Variant { name: "noschema", capabilities: MODERN.union(Capabilities::NO_SCHEMA) },
     Variant { name: "oneresult", capabilities: Capabilities::TRANSACTIONS.union(Capabilities::PLUGIN_AUTH) },
 ];
