@@ -90,6 +90,9 @@ enum Verb {
     },
     /// Change the primary, planned, and follow the steps. Typed twice it shows the one under way.
     Switchover(SwitchoverArgs),
+    /// Change the primary though the present one is lost or can't commit. Says what may be lost, and goes on only if
+    /// that is nothing, or with --accept-loss.
+    Failover(FailoverArgs),
     /// Send no new reads to an instance and let its sessions go.
     Drain {
         /// Instance name.
@@ -168,6 +171,16 @@ struct SwitchoverArgs {
     expect_epoch: Option<u64>,
 }
 
+#[derive(Debug, Args)]
+struct FailoverArgs {
+    /// Target instance; without it the best one is taken.
+    #[arg(long)]
+    to: Option<String>,
+    /// Go on though committed transactions may be lost. What is lost is said, and kept in the history.
+    #[arg(long)]
+    accept_loss: bool,
+}
+
 /// Runs the command that was typed. Usage errors end the process with 2, by clap.
 pub fn main() -> ExitCode {
     let Cli { reach, output, verb } = Cli::parse();
@@ -184,6 +197,7 @@ pub fn main() -> ExitCode {
         }
         Verb::History { limit } => verbs::history(&reach, output, limit),
         Verb::Switchover(args) => verbs::switchover(&reach, output, args),
+        Verb::Failover(args) => verbs::failover(&reach, output, &args),
         Verb::Drain { name, reason, duration } => {
             verbs::drain(&reach, output, &name, reason.as_deref(), duration)
         }

@@ -17,6 +17,7 @@ pub mod elect;
 mod execute;
 pub mod failover;
 pub mod grants;
+pub mod guarantee;
 mod instance_operations;
 pub mod lag;
 mod observe;

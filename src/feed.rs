@@ -3,13 +3,15 @@
 //! One [`Publisher`] exists per process and belongs to the controller; every session holds the shared
 //! [`Feed`]. The feed carries the [`Topology`] value, the [`gate::Gate`] where writes wait, and the
 //! [`registry::Registry`] of sessions, through which the controller sees who would be hurt. For fresh reads it
-//! carries [`progress::Progress`], how far each instance is, and [`ledger::Ledger`], what each account has written.
+//! carries [`progress::Progress`], how far each instance is, and [`ledger::Ledger`], what each account has written;
+//! for late OKs [`receipts::Receipts`], what the ackers were seen to have.
 //!
 //! Never here: a decision about roles, a packet, a connection to an instance.
 
 pub mod gate;
 pub mod ledger;
 pub mod progress;
+pub mod receipts;
 pub mod registry;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use gate::Gate;
 use ledger::Ledger;
 use progress::Progress;
+use receipts::Receipts;
 use registry::Registry;
 
 /// The read half of the feed, shared by all sessions of the process.
@@ -34,6 +37,7 @@ pub struct Feed {
     gate: Arc<Gate>,
     registry: Registry,
     progress: Progress,
+    receipts: Receipts,
     ledger: Ledger,
 }
 
@@ -46,6 +50,7 @@ pub struct Publisher {
 /// Makes the feed of a process with `workers` worker threads, holding `initial`.
 pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
     let progress = Progress::new(initial.instances.len());
+    let receipts = Receipts::new(initial.instances.len());
     let feed = Arc::new(Feed {
         topology: ArcSwap::from_pointee(initial),
         shape: watch::Sender::new(0),
@@ -53,6 +58,7 @@ pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
         gate: Arc::new(Gate::new(workers)),
         registry: Registry::default(),
         progress,
+        receipts,
         ledger: Ledger::default(),
     });
     (Publisher { feed: Arc::clone(&feed) }, feed)
@@ -97,6 +103,11 @@ impl Feed {
         &self.progress
     }
 
+    /// What the ackers were seen to have.
+    pub fn receipts(&self) -> &Receipts {
+        &self.receipts
+    }
+
     /// What each account has written.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -124,6 +135,16 @@ impl Publisher {
         if reshaped {
             self.feed.shape.send_modify(|generation| *generation += 1);
         }
+    }
+
+    /// What makes an OK true from now on; `None`: commits wait for nobody.
+    pub fn set_receipt_rule(&self, rule: Option<receipts::Rule>) {
+        self.feed.receipts.set_rule(rule);
+    }
+
+    /// Whether there is reason to doubt what the primary says: every OK has to be seen at the ackers meanwhile.
+    pub fn doubt(&self, doubted: bool) {
+        self.feed.receipts.set_doubted(doubted);
     }
 
     /// Takes the role of the primary from an instance that can't be asked: statements under way there are broken

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::AdminState;
 use super::answer::Refused;
 use super::routes::Peer;
-use crate::controller::api::{OperationState, OperationView, Request, SwitchoverRequest};
+use crate::controller::api::{FailoverRequest, OperationState, OperationView, Request, SwitchoverRequest};
 
 /// Longest wait of one long poll.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -45,6 +45,16 @@ fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refused> {
 pub(super) async fn switchover(State(state): State<AdminState>, bytes: Bytes) -> Answer {
     let request: SwitchoverRequest = body(&bytes)?;
     ask(&state, Request::Switchover(request)).await
+}
+
+pub(super) async fn failover(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    let request: FailoverRequest = body(&bytes)?;
+    ask(&state, Request::Failover(FailoverRequest { who: who(&headers, peer), ..request })).await
 }
 
 #[derive(Deserialize)]

@@ -60,6 +60,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/operations", get(operations::list))
         .route("/operations/{id}", get(operations::follow))
         .route("/switchover", post(operations::switchover))
+        .route("/failover", post(operations::failover))
         .route("/adopt", post(operations::adopt))
         .route("/reload", post(reload))
         .route("/instances/{name}/drain", post(operations::drain))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
-use super::{CliError, Leftover, Output, SwitchoverArgs, explain, operation, status, tables};
+use super::{CliError, FailoverArgs, Leftover, Output, SwitchoverArgs, explain, operation, status, tables};
 use crate::admin::{Explanation, SessionView};
 use crate::controller::api::{InstanceStatus, Status, SwitchoverRequest};
 use crate::reload::Reloaded;
@@ -74,6 +74,11 @@ pub(super) fn switchover(reach: &Reach, output: Output, args: SwitchoverArgs) ->
         expect_epoch: args.expect_epoch,
     };
     ask(reach, output, "/switchover", &json!(request))
+}
+
+pub(super) fn failover(reach: &Reach, output: Output, args: &FailoverArgs) -> Result<(), CliError> {
+    let body = json!({ "to": args.to, "accept_loss": args.accept_loss });
+    ask(reach, output, "/failover", &body)
 }
 
 pub(super) fn drain(

@@ -84,6 +84,8 @@ impl ControllerHandle {
 pub enum Request {
     /// Change the primary, planned.
     Switchover(SwitchoverRequest),
+    /// Change the primary though the present one can't be asked.
+    Failover(FailoverRequest),
     /// Take the cluster as it is, with this primary, into a new record.
     Adopt {
         /// Instance name.
@@ -124,6 +126,18 @@ pub struct SwitchoverRequest {
     pub wait_ms: Option<u64>,
     /// Refuse unless this is the epoch.
     pub expect_epoch: Option<u64>,
+}
+
+/// `POST /failover`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct FailoverRequest {
+    /// Target instance; `None`: the best one.
+    pub to: Option<String>,
+    /// Go on though committed transactions may be lost.
+    pub accept_loss: bool,
+    /// Who asks.
+    pub who: String,
 }
 
 /// Why a request was not taken.

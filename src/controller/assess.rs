@@ -91,6 +91,25 @@ impl Verdict {
         }
     }
 
+    /// Whether an OK of the primary may be one that no acker stands behind.
+    pub const fn doubts_primary(&self) -> bool {
+        match self {
+            Self::SemiSyncStarved
+            | Self::PrimarySuspected
+            | Self::PrimaryLost(_)
+            | Self::LostQuorum
+            | Self::PrimaryReturned(_)
+            | Self::PrimaryBehind => true,
+            Self::Healthy
+            | Self::SecondWritable(_)
+            | Self::Starting
+            | Self::Unadopted
+            | Self::Adopting
+            | Self::StaleRecord
+            | Self::LockHeldElsewhere => false,
+        }
+    }
+
     /// Whether the controller may change servers.
     pub const fn acting_allowed(&self) -> bool {
         match self {
@@ -315,6 +334,7 @@ fn judge_answering(
     }
     let guarantee = match record.guarantee {
         Guarantee::None => "no guarantee yet",
+        Guarantee::Broken => "it committed without waiting for acknowledgements",
         Guarantee::Acknowledged => "every OK is acknowledged",
     };
     Assessment::new(

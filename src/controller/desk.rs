@@ -11,12 +11,15 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
-use super::api::{ControllerSeat, GateStatus, OperationState, OperationView, Request, Status, StepView};
+use super::api::{
+    ControllerSeat, FailoverRequest, GateStatus, OperationState, OperationView, Request, Status, StepView,
+};
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::clock;
 use super::control_session::{Servers, Target, host_and_port};
 use super::failover::{self, Rules};
+use super::guarantee::{self, Kept, Waited};
 use super::instance_operations::{AllOperations, InstanceOperations};
 use super::lag::LagMeter;
 use super::observe::Observers;
@@ -82,6 +85,8 @@ struct State {
     failover: Option<Opened>,
     /// The primary it was read on, and the most that was ever read there as committed under the guarantee.
     floor: Option<(Uuid, Arc<GtidSet>)>,
+    /// The latest reading of the primary that waited for acknowledgements.
+    waited: Option<Waited>,
     trouble: Option<String>,
     operations: Vec<OperationView>,
     lags: LagMeter,
@@ -134,6 +139,7 @@ impl Desk {
                 warm: None,
                 failover: None,
                 floor: None,
+                waited: None,
                 trouble: None,
                 operations: Vec::new(),
                 lags: LagMeter::new(config.sessions.max_lag),
@@ -247,7 +253,25 @@ impl Desk {
 
     /// Notes what the primary was seen to have committed while every commit waited for its acknowledgements.
     pub(super) fn note_floor(&self, primary: &ServerView) {
-        self.state().floor = Some((primary.uuid, Arc::clone(&primary.executed)));
+        self.state().floor = Some((primary.uuid, Arc::clone(&primary.executed_in_look)));
+    }
+
+    /// Holds the primary against what it promised; a promise that it broke is noted in the record.
+    pub(super) fn watch_guarantee(&self, primary: &ServerView) {
+        let before = self.state().waited;
+        match guarantee::watch(primary, before) {
+            Kept::Yes(waited) => {
+                self.state().waited = Some(waited);
+                self.note_floor(primary);
+            }
+            Kept::No(why) => {
+                self.state().waited = None;
+                tracing::warn!(%why, "the primary committed without waiting for acknowledgements");
+                if let Err(error) = self.change(|record| record.guarantee = Guarantee::Broken) {
+                    self.set_trouble(Some(error.to_string()));
+                }
+            }
+        }
     }
 
     /// What is known to be acknowledged; empty if this process never saw it.
@@ -282,9 +306,11 @@ impl Desk {
             primary: recorded.filter(|_| writes),
             coming: state.coming,
             warm: state.warm,
+            waited: state.waited,
             lags: &state.lags,
             now,
         };
+        self.publisher.set_receipt_rule(publish::receipt_rule(&picture));
         self.publisher.publish(publish::topology(&picture, &self.addresses));
         self.seat.status.store(Arc::new(self.status(&state, &picture, recorded)));
     }
@@ -303,7 +329,7 @@ impl Desk {
             cluster: self.config.cluster.name.clone(),
             epoch: record.map_or(0, |record| record.epoch),
             primary: primary.and_then(name),
-            guarantee: record.map_or_else(|| "none: not adopted".into(), guarantee_words),
+            guarantee: record.map_or_else(|| "none: not adopted".into(), guarantee::words),
             verdict: state.assessment.verdict.as_str().into(),
             evidence: state.assessment.evidence.clone(),
             verdict_age_s: clock::since(state.assessed_at).as_secs(),
@@ -393,7 +419,7 @@ impl Desk {
         outcome: Result<String, String>,
     ) -> String {
         let who = match request {
-            Request::Adopt { who, .. } => who.as_str(),
+            Request::Adopt { who, .. } | Request::Failover(FailoverRequest { who, .. }) => who.as_str(),
             Request::Switchover(_) | Request::Drain { .. } | Request::Undrain { .. } => "operator",
         };
         let id = self.begin(kind, Some(target.to_owned()), who);
@@ -420,16 +446,6 @@ fn starting() -> Assessment {
 
 fn running(operations: &[OperationView]) -> Option<&OperationView> {
     operations.iter().rev().find(|view| view.state == OperationState::Running)
-}
-
-fn guarantee_words(record: &Record) -> String {
-    match (record.guarantee, record.wait_count) {
-        (_, 0) => "none: commits wait for no acknowledgement".into(),
-        (Guarantee::None, _) => "none: the first acknowledged write of this epoch is still missing".into(),
-        (Guarantee::Acknowledged, count) => {
-            format!("every OK is received by {count} of {} ackers", record.ackers.len())
-        }
-    }
 }
 
 /// Now, for people.

@@ -181,7 +181,7 @@ async fn barrier(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
         server.create_epoch_table().await?;
     }
     server.write_epoch_row(&record.row()).await?;
-    if record.waits() && record.guarantee == Guarantee::None {
+    if record.waits() && record.guarantee != Guarantee::Acknowledged {
         desk.change(|record| record.guarantee = Guarantee::Acknowledged)?;
     }
     Ok(())

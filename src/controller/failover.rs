@@ -79,11 +79,21 @@ pub fn obstacle(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Optio
     if !rules.automatic {
         return Some("[failover] automatic = false".into());
     }
+    doubt(view, record)
+}
+
+/// Why something that was told OK may be on the primary alone; `None`: the quorum has all of it.
+pub fn doubt(view: &ClusterView, record: &Record) -> Option<String> {
     if !record.waits() {
         return Some("commits wait for no acknowledgement, so what was told OK may be lost".into());
     }
     if record.guarantee == Guarantee::None {
         return Some("no write of this epoch was acknowledged yet".into());
+    }
+    if record.guarantee == Guarantee::Broken {
+        return Some(
+            "the primary committed without waiting for acknowledgements: some of it may be lost".into(),
+        );
     }
     let lacking = view.instances.iter().find_map(|instance| {
         let server = instance.server.as_deref().filter(|server| record.is_acker(server.uuid))?;
@@ -237,32 +247,56 @@ pub struct Chosen {
     pub donors: Vec<InstanceId>,
     /// Members that will acknowledge for it.
     pub ackers: Vec<InstanceId>,
+    /// What was seen committed on the old primary and nobody has.
+    pub lost: GtidSet,
     /// Why it won.
     pub because: String,
     /// The others, and why not they.
     pub rejected: Vec<(String, String)>,
 }
 
+/// What whoever wants a failover has decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The coming primary; `None`: the best one.
+    pub to: Option<InstanceId>,
+    /// Whether committed transactions that no member has may be lost.
+    pub accept_loss: bool,
+    /// Who, for people; `None`: Sluice by itself.
+    pub who: Option<String>,
+}
+
+impl Terms {
+    /// For the record and for people.
+    pub fn who(&self) -> &str {
+        self.who.as_deref().unwrap_or("automatic")
+    }
+}
+
 /// Elects among the members whose receivers are stopped. `floor` is known to be acknowledged: if the union lacks
 /// some of it, the guarantee was broken somewhere, and a human has to decide.
-pub fn elect(members: &[Member], record: &Record, floor: &GtidSet) -> Result<Chosen, String> {
+pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms) -> Result<Chosen, String> {
     let errant: Vec<GtidSet> = members.iter().map(|member| errant(member, members, record, floor)).collect();
     let mut union = GtidSet::new();
     for (member, errant) in members.iter().zip(&errant) {
         union.extend(&member.has.subtract(errant));
     }
     let lacking = floor.subtract(&union);
-    if !lacking.is_empty() {
+    if !lacking.is_empty() && !terms.accept_loss {
         return Err(format!(
-            "the primary had committed {lacking} under the guarantee, but none of {} has it: \
-             nothing is promoted, a human has to decide",
+            "the primary had committed {lacking}, but none of {} has it: nothing is promoted; bring the primary \
+             back, or lose it: sluice failover --accept-loss",
             names(members)
         ));
     }
     let mut ranked: Vec<(&Member, Option<String>)> = members
         .iter()
         .zip(&errant)
-        .map(|(member, errant)| (member, against(member, errant, members, record)))
+        .map(|(member, errant)| {
+            let unwanted =
+                terms.to.filter(|to| *to != member.id).map(|_| "another one is asked for".to_owned());
+            (member, against(member, errant, members, record).or(unwanted))
+        })
         .collect();
     ranked.sort_by_key(|(member, against)| {
         let missing = union.subtract(&member.has).count();
@@ -300,6 +334,7 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet) -> Result<Cho
                 (member.name.clone(), why)
             })
             .collect(),
+        lost: lacking,
         union,
     })
 }
@@ -366,7 +401,7 @@ pub fn forecast(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Resul
     if !quorum.is_there() {
         return Err(format!("lost quorum: {}", quorum.describe()));
     }
-    elect(&members, record, &GtidSet::new())
+    elect(&members, record, &GtidSet::new(), &Terms::default())
 }
 
 /// What `sluice explain failover` says.

@@ -257,6 +257,7 @@ impl Watcher {
         let mut server = read_pulse(&pulse)?;
         read_channels(&mut server, &channels);
         read_settings(&mut server, &settings);
+        server.executed_in_look = Arc::clone(&server.executed);
         server.epoch_row = epoch.first().and_then(|cells| EpochRow::parse(cells));
         server.lock = read_lock(&holder, server.connection);
         if let LockView::Elsewhere { connection, .. } = server.lock
@@ -345,6 +346,7 @@ impl Watcher {
         self.session = None;
         // Who can't be asked is not known to be fresh, and may come back with less.
         self.feed.progress().forget(self.id());
+        self.feed.receipts().forget(self.id());
         let (reach, next) = match error {
             SqlError::Refused => {
                 self.refused += 1;

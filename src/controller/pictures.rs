@@ -62,6 +62,7 @@ fn server(number: u128, members: u16) -> ServerView {
         super_read_only: switch(!is_primary),
         executed: set("1:1-10"),
         executed_before: set("1:1-10"),
+        executed_in_look: set("1:1-10"),
         uptime: 100,
         logs: Switch::On,
         boot: BootView::Fenced,

@@ -230,7 +230,7 @@ fn primary_side(
         Verdict::PrimaryReturned(id) => steps.push(Step::Resume(*id)),
         Verdict::Healthy | Verdict::SecondWritable(_) => {
             let behind = server.epoch_row.as_ref().is_none_or(|row| row.epoch < record.epoch);
-            let unproved = record.guarantee == Guarantee::None && record.waits();
+            let unproved = record.guarantee != Guarantee::Acknowledged && record.waits();
             if behind || (unproved && attached(server, record)) {
                 steps.push(Step::Barrier(primary.id));
             } else if attached(server, record) && server.semi_sync.as_ref().is_some_and(stuck) {

@@ -11,9 +11,11 @@ use sluice_routing::topology::{Instance, InstanceId, Reads, ReadsStopped, Topolo
 use uuid::Uuid;
 
 use super::api::InstanceStatus;
+use super::guarantee::Waited;
 use super::lag::LagMeter;
-use super::record::Record;
+use super::record::{Guarantee, Record};
 use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
+use crate::feed::receipts::Rule;
 
 /// A replica not seen for this long serves no reads; one slow look is not enough.
 const UNSEEN: Duration = Duration::from_secs(3);
@@ -31,6 +33,8 @@ pub struct Picture<'a> {
     pub coming: Option<(InstanceId, Uuid)>,
     /// Whether sessions should connect to the coming primary now.
     pub warm: Option<InstanceId>,
+    /// The latest reading of the primary that kept the guarantee.
+    pub waited: Option<Waited>,
     /// How far replicas are behind.
     pub lags: &'a LagMeter,
     /// The time.
@@ -47,6 +51,17 @@ pub fn topology(picture: &Picture<'_>, addresses: &[Arc<str>]) -> Topology {
         warm: picture.warm,
         instances: instances.into(),
     }
+}
+
+/// At how many of whom a commit has to be before its OK is true, while that is guaranteed.
+pub fn receipt_rule(picture: &Picture<'_>) -> Option<Rule> {
+    let record = picture.record.filter(|record| record.waits() && record.guarantee != Guarantee::None)?;
+    let kept = picture.waited.filter(|_| record.guarantee == Guarantee::Acknowledged);
+    Some(Rule {
+        ackers: record.ackers.clone(),
+        count: usize::from(record.wait_count),
+        kept: kept.map(|waited| (waited.server, waited.unacknowledged)),
+    })
 }
 
 fn instance(picture: &Picture<'_>, view: &InstanceView, addresses: &[Arc<str>]) -> Instance {
@@ -212,6 +227,13 @@ fn own_transactions(
 /// Things somebody should know, whatever the verdict is.
 pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
     let mut alarms = Vec::new();
+    if picture.record.is_some_and(|record| record.waits() && record.guarantee == Guarantee::Broken) {
+        alarms.push(
+            "the primary committed without waiting for acknowledgements: should it be lost now, a human has to decide; \
+             it ends by itself with the next acknowledged write of Sluice"
+                .into(),
+        );
+    }
     for view in &picture.view.instances {
         if let Some(error) = view.reach.error() {
             alarms.push(format!("{}: {error}", view.name));

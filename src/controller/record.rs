@@ -46,6 +46,8 @@ pub enum Guarantee {
     None,
     /// The barrier of this epoch was acknowledged: what is OK is on `wait_count` ackers.
     Acknowledged,
+    /// It was so, and then the primary committed without waiting: what it committed since may be lost with it.
+    Broken,
 }
 
 /// A switchover or failover in progress.

@@ -4,29 +4,29 @@
 //! Never here: a rule about roles, a statement's text.
 
 mod attempts;
+mod requests;
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
-use sluice_routing::topology::InstanceId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::adopt::{self, Adoption};
-use super::api::{Asked, ControllerSeat, Refusal, RefusalCode, Request, SwitchoverRequest};
+use super::api::ControllerSeat;
 use super::assess::{self, Assessment, Loss, Trust, Verdict};
 use super::clock;
 use super::control_session::Servers;
 use super::desk::Desk;
 use super::execute::execute;
-use super::failover::{self, Decision};
+use super::failover::{self, Decision, Terms};
 use super::plan::{self, Step};
 use super::record::{Guarantee, Mark, Record};
 use super::store::StoreError;
 use super::takeover;
-use super::view::{ClusterView, LockView, ServerView};
+use super::view::{ClusterView, LockView};
 use crate::config::Config;
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
@@ -150,6 +150,12 @@ impl Looped {
         let assessment = failover::explained(assessment, &decision);
         self.desk.set_assessment(assessment.clone());
         self.follow_primary(&view, record.as_ref(), &assessment);
+        let broken = self.desk.record().is_some_and(|record| {
+            // A source notices seconds later than Sluice that its ackers are gone.
+            let ackers = view.live().filter(|(_, server)| record.is_acker(server.uuid)).count();
+            record.guarantee == Guarantee::Broken || ackers < usize::from(record.wait_count)
+        });
+        self.desk.publisher.doubt(broken || assessment.verdict.doubts_primary());
         self.begin_takeover(&view, &decision);
         self.routing(assessment.verdict.writes_allowed()).await;
         if assessment.verdict == Verdict::LockHeldElsewhere {
@@ -208,27 +214,25 @@ impl Looped {
             Verdict::Healthy | Verdict::SecondWritable(_) => {
                 self.attempts = Attempts::default();
                 let server = view.instances.get(primary.index()).and_then(|view| view.live());
-                let waits = |server: &ServerView| {
-                    server.semi_sync.as_ref().is_some_and(|s| s.waiting.is_on() && s.status.is_on())
-                };
-                if let Some(server) = server.filter(|server| waits(server))
+                if let Some(server) = server
+                    && record.waits()
                     && record.guarantee == Guarantee::Acknowledged
                 {
-                    self.desk.note_floor(server);
+                    self.desk.watch_guarantee(server);
                 }
             }
-            Verdict::PrimarySuspected => self.nudge(primary),
+            Verdict::PrimarySuspected => self.nudge(|index| index != primary.index()),
             Verdict::PrimaryLost(loss) => {
                 if *loss == Loss::Stopping {
                     // A stopping server says OK to commits that nobody has acknowledged.
                     self.desk.publisher.disown(primary);
                 }
                 self.desk.set_trust(Trust::Unchecked);
-                self.nudge(primary);
+                self.nudge(|index| index != primary.index());
             }
             Verdict::LostQuorum => {
                 self.desk.set_trust(Trust::Unchecked);
-                self.nudge(primary);
+                self.nudge(|index| index != primary.index());
             }
             Verdict::Starting
             | Verdict::Unadopted
@@ -241,13 +245,13 @@ impl Looped {
         }
     }
 
-    /// The others are witnesses: what they see has to be fresh.
-    fn nudge(&mut self, primary: InstanceId) {
+    /// Asks some instances again: what they say counts now, and has to be fresh.
+    fn nudge(&mut self, whom: impl Fn(usize) -> bool) {
         if self.nudged.is_some_and(|at| clock::since(at) < NUDGE_EVERY) {
             return;
         }
         self.nudged = Some(clock::now());
-        for index in (0..self.desk.config.instances.len()).filter(|index| *index != primary.index()) {
+        for index in (0..self.desk.config.instances.len()).filter(|index| whom(*index)) {
             self.desk.observers.look_soon(index);
         }
     }
@@ -258,7 +262,7 @@ impl Looped {
         }
         let busy = self.takeover.is_some() || self.switchover.is_some();
         if !busy && self.attempts.may_try(view) {
-            self.takeover = Some(takeover::start(&self.desk));
+            self.takeover = Some(takeover::start(&self.desk, Terms::default(), None));
         }
     }
 
@@ -354,80 +358,6 @@ impl Looped {
         Ok(())
     }
 
-    fn serve(&mut self, asked: Asked) {
-        let Asked { request, answer } = asked;
-        let answered = match &request {
-            Request::Switchover(wanted) => self.switchover(wanted),
-            Request::Adopt { primary, who } => self.adopt_named(&request, primary, who),
-            Request::Drain { name, reason, duration } => self.mark(&request, name, |record| {
-                record.marks.retain(|mark| mark.name != *name);
-                let until = duration.map(|duration| unix_now() + duration.as_secs());
-                record.marks.push(Mark { name: name.clone(), reason: reason.clone(), until });
-            }),
-            Request::Undrain { name } => {
-                self.mark(&request, name, |record| record.marks.retain(|mark| mark.name != *name))
-            }
-        };
-        // Whoever asked may be gone.
-        let _ = answer.send(answered);
-        self.desk.publish();
-    }
-
-    fn adopt_named(&self, request: &Request, name: &str, who: &str) -> Result<String, Refusal> {
-        self.known(name)?;
-        self.idle()?;
-        let view = self.desk.view();
-        if self.desk.assessment().verdict == Verdict::LockHeldElsewhere {
-            return Err(not_now(self.desk.assessment().evidence, self.desk.assessment().hint));
-        }
-        let recorded = self.desk.record().map_or(0, |record| record.epoch);
-        let adoption =
-            adopt::named(&view, &self.desk.policy, name, recorded).map_err(|reason| not_now(reason, None))?;
-        self.write_adoption(&adoption, &format!("adopt: {who}"))
-            .map_err(|error| not_now(error.to_string(), None))?;
-        self.desk.set_trust(Trust::Unchecked);
-        Ok(self.desk.single("adopt", request, name, Ok(adoption.describe())))
-    }
-
-    fn mark(
-        &self,
-        request: &Request,
-        name: &str,
-        change: impl FnOnce(&mut Record),
-    ) -> Result<String, Refusal> {
-        self.known(name)?;
-        self.idle()?;
-        if self.desk.record().is_none() {
-            let hint = Some("`sluice status` says what adoption waits for".to_owned());
-            return Err(not_now("the cluster is not adopted yet".to_owned(), hint));
-        }
-        let kind = if matches!(request, Request::Undrain { .. }) { "undrain" } else { "drain" };
-        self.desk.change(change).map_err(|error| not_now(error.to_string(), None))?;
-        Ok(self.desk.single(kind, request, name, Ok(format!("{kind} {name}"))))
-    }
-
-    fn known(&self, name: &str) -> Result<(), Refusal> {
-        let names: Vec<&str> = self.desk.config.instances.iter().map(|instance| &*instance.name).collect();
-        if names.contains(&name) {
-            return Ok(());
-        }
-        Err(Refusal {
-            code: RefusalCode::UnknownInstance,
-            reason: format!("no instance is called {name}"),
-            hint: Some(format!("one of {}", names.join(", "))),
-        })
-    }
-
-    fn idle(&self) -> Result<(), Refusal> {
-        let busy = self.switchover.is_some() || self.takeover.is_some();
-        let Some(running) = self.desk.running().filter(|_| busy) else { return Ok(()) };
-        Err(Refusal {
-            code: RefusalCode::Busy,
-            reason: format!("the {} {} is under way", running.kind, running.id),
-            hint: Some("wait for its end: sluice status".into()),
-        })
-    }
-
     /// Takes marks away whose time is over.
     fn end_marks(&self) {
         let now = unix_now();
@@ -440,21 +370,8 @@ impl Looped {
             }
         }
     }
-
-    fn switchover(&mut self, wanted: &SwitchoverRequest) -> Result<String, Refusal> {
-        if let Some(running) = self.desk.running().filter(|_| self.switchover.is_some()) {
-            return Ok(running.id);
-        }
-        let (id, switchover) = super::conduct::start(&self.desk, wanted)?;
-        self.switchover = Some(switchover);
-        Ok(id)
-    }
 }
 
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-pub(super) fn not_now(reason: String, hint: Option<String>) -> Refusal {
-    Refusal { code: RefusalCode::NotNow, reason, hint }
 }

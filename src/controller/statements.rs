@@ -65,6 +65,16 @@ pub const PULSE: &str = "SELECT @@server_uuid, @@version, @@read_only, @@super_r
 /// that moves from one to the other in between.
 pub const PROGRESS: &str = "SELECT @@server_uuid, @@read_only, @@global.gtid_owned, @@global.gtid_executed";
 
+/// What the server has, executed or only received.
+pub(super) const RECEIVED: &str = "SELECT @@server_uuid, @@global.gtid_executed, \
+     (SELECT received_transaction_set FROM performance_schema.replication_connection_status WHERE channel_name='')";
+
+/// Whether commits wait for acknowledgements, and how many were answered without one.
+pub const VOUCH: &str = "SELECT v.variable_value, s.variable_value \
+     FROM performance_schema.global_variables v JOIN performance_schema.global_status s \
+     WHERE v.variable_name IN ('rpl_semi_sync_source_enabled','rpl_semi_sync_master_enabled') \
+     AND s.variable_name IN ('Rpl_semi_sync_source_no_tx','Rpl_semi_sync_master_no_tx')";
+
 /// The replication channels, with what the receiver has got and how far the applier is behind it.
 pub const CHANNELS: &str = "SELECT c.channel_name, c.host, c.port, c.user, c.heartbeat_interval, \
      s.source_uuid, s.service_state, s.received_transaction_set, s.last_error_number, s.last_error_message, \

@@ -24,10 +24,10 @@ use super::assess::{self, Assessment, Verdict};
 use super::clock;
 use super::desk::{Desk, Opened};
 use super::execute::StepError;
-use super::failover::{self, Chosen, Decision, Rules};
+use super::failover::{self, Chosen, Decision, Rules, Terms};
 use super::instance_operations::InstanceOperations;
 use super::plan;
-use super::record::{OperationKind, OperationRecord, Phase, Record};
+use super::record::{Guarantee, OperationKind, OperationRecord, Phase, Record};
 use super::statements::Grammar;
 use super::view::{ClusterView, Thread};
 use revoke::Held;
@@ -78,8 +78,8 @@ impl From<super::store::StoreError> for Failure {
     }
 }
 
-/// Begins; the returned future does the work.
-pub(super) fn start(desk: &Arc<Desk>) -> Running {
+/// Begins; the returned future does the work. `id` is that of the operation, if somebody asked for it.
+pub(super) fn start(desk: &Arc<Desk>, terms: Terms, id: Option<String>) -> Running {
     let desk = Arc::clone(desk);
     Box::pin(async move {
         describe_counter!("sluice_failovers_total", "Ended failovers by result.");
@@ -89,9 +89,17 @@ pub(super) fn start(desk: &Arc<Desk>) -> Running {
         );
         // Upkeep, switchover and failover share one lock, and the look is made again under it.
         let _bench = Arc::clone(&desk.bench).lock_owned().await;
-        match confirm(&desk).await {
-            Ok((old, assessment)) => take_over(&desk, old, &assessment).await,
-            Err(why) => Ended::NotLost(why),
+        let confirmed = match &terms.who {
+            None => confirm(&desk).await,
+            Some(_) => asked_for(&desk, &terms).await,
+        };
+        match (confirmed, id) {
+            (Ok((old, assessment)), id) => take_over(&desk, old, &assessment, terms, id).await,
+            (Err(why), None) => Ended::NotLost(why),
+            (Err(why), Some(id)) => {
+                desk.end(&id, OperationState::Refused, why.clone(), Some("sluice explain failover".into()));
+                Ended::NotLost(why)
+            }
         }
     })
 }
@@ -126,6 +134,41 @@ async fn confirm(desk: &Arc<Desk>) -> Result<(InstanceId, Assessment), String> {
         return Err(again.evidence);
     }
     Ok((old, Assessment { evidence: format!("{}; {evidence}", again.evidence), ..again }))
+}
+
+/// Whether somebody may have a failover now: never of a primary that is well, and only on their word if something
+/// may be lost by it.
+async fn asked_for(desk: &Arc<Desk>, terms: &Terms) -> Result<(InstanceId, Assessment), String> {
+    let record = desk.record().ok_or("the cluster is not adopted")?;
+    let old = assess::the_primary(&desk.view(), &record).map(|view| view.id);
+    let old = old.ok_or("nobody knows where the primary was")?;
+    desk.observers.look_at_all(Instant::now() + LOOK).await;
+    let view = desk.view();
+    let (assessment, _) = judged(desk, &view, &record);
+    if terms.to == Some(old) {
+        return Err(format!("{} is the primary that is lost", record.primary_name));
+    }
+    match assessment.verdict {
+        Verdict::PrimaryLost(_)
+        | Verdict::LostQuorum
+        | Verdict::PrimarySuspected
+        | Verdict::SemiSyncStarved
+        | Verdict::PrimaryBehind => {}
+        Verdict::Healthy | Verdict::SecondWritable(_) | Verdict::PrimaryReturned(_) => {
+            return Err(format!("{}: sluice switchover changes it without a loss", assessment.evidence));
+        }
+        Verdict::Starting
+        | Verdict::Unadopted
+        | Verdict::Adopting
+        | Verdict::StaleRecord
+        | Verdict::LockHeldElsewhere => return Err(assessment.evidence),
+    }
+    match failover::doubt(&view, &record) {
+        Some(doubt) if !terms.accept_loss => {
+            Err(format!("{doubt}; bring the primary back, or lose it: sluice failover --accept-loss"))
+        }
+        Some(_) | None => Ok((old, assessment)),
+    }
 }
 
 /// Every instance but one.
@@ -173,20 +216,28 @@ struct Takeover {
     began: Instant,
     /// The instance of the old primary.
     old: InstanceId,
+    /// What whoever wanted it has decided.
+    terms: Terms,
     /// The record of the old epoch.
     before: Record,
     /// Members whose receivers are stopped.
     held: Vec<Held>,
 }
 
-async fn take_over(desk: &Arc<Desk>, old: InstanceId, assessment: &Assessment) -> Ended {
+async fn take_over(
+    desk: &Arc<Desk>,
+    old: InstanceId,
+    assessment: &Assessment,
+    terms: Terms,
+    id: Option<String>,
+) -> Ended {
     let Some(before) = desk.record() else { return Ended::NotLost("the cluster is not adopted".into()) };
-    let id = desk.begin("failover", None, "automatic");
+    let id = id.unwrap_or_else(|| desk.begin("failover", None, terms.who()));
     let silent = desk.view().instances.get(old.index()).map(|view| view.unanswered(clock::now()));
     let silent = silent.unwrap_or_default();
     let began = Instant::now();
     let before = plan::close_operation(&before);
-    let mut takeover = Takeover { desk: Arc::clone(desk), id, began, old, before, held: Vec::new() };
+    let mut takeover = Takeover { desk: Arc::clone(desk), id, began, old, terms, before, held: Vec::new() };
     takeover.note(
         "detect",
         began,
@@ -289,7 +340,7 @@ impl Takeover {
         let operation = OperationRecord {
             id: self.id.clone(),
             kind: OperationKind::Failover,
-            who: "automatic".into(),
+            who: self.terms.who().to_owned(),
             from: self.before.primary,
             to: Uuid::nil(),
             phase: Phase::Preparing,
@@ -324,7 +375,7 @@ impl Takeover {
             })
             .collect();
         let floor = self.desk.floor(&self.before);
-        let chosen = failover::elect(&members, &self.before, &floor).map_err(Failure::Unmet)?;
+        let chosen = failover::elect(&members, &self.before, &floor, &self.terms).map_err(Failure::Unmet)?;
         let text = format!("{}: {}; union {}", self.name(chosen.winner), chosen.because, chosen.union);
         Ok((text, chosen))
     }
@@ -373,15 +424,29 @@ impl Takeover {
             view.stall_us = u64::try_from(whole.as_micros()).ok();
         });
         let remarks = self.tidy_up(chosen).await;
-        let mut outcome = format!(
-            "the primary is {}; no acknowledged transaction is lost: it has everything that {} had",
-            self.name(chosen.winner),
-            self.held.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ")
-        );
+        let mut outcome = format!("the primary is {}; {}", self.name(chosen.winner), self.loss(chosen));
         if !remarks.is_empty() {
             outcome = format!("{outcome}; upkeep will mend: {}", remarks.join("; "));
         }
         self.desk.end(&self.id, OperationState::Done, outcome, None);
         Ended::Done
+    }
+
+    /// What is lost by it, for people and for the history.
+    fn loss(&self, chosen: &Chosen) -> String {
+        let names = self.held.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
+        if !chosen.lost.is_empty() {
+            return format!(
+                "lost: {} was committed on the old primary, and none of {names} had it",
+                chosen.lost
+            );
+        }
+        if self.counted() < failover::needed(&self.before) {
+            return format!("possibly lost: what only other members than {names} had");
+        }
+        if self.before.waits() && self.before.guarantee == Guarantee::Acknowledged {
+            return format!("no acknowledged transaction is lost: it has everything that {names} had");
+        }
+        "possibly lost: what the old primary committed without waiting for acknowledgements".into()
     }
 }

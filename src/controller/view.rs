@@ -124,6 +124,8 @@ pub struct ServerView {
     pub boot: BootView,
     /// The same one look before: surely not newer than any other instance's latest.
     pub executed_before: Arc<GtidSet>,
+    /// `executed` as the last full look read it, before the settings of that look; pulses leave it.
+    pub executed_in_look: Arc<GtidSet>,
     /// Seconds since it was started.
     pub uptime: u64,
     /// `gtid_mode` is ON.

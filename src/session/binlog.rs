@@ -90,7 +90,7 @@ impl Session {
             // A server that ends a stream, with an error or an end of file, closes the connection behind it.
             Ok(_) => return Err(End::Failed),
             Err(Cut::Client) => return Err(End::ClientLost),
-            Err(Cut::Server(_)) => Cause::InstanceLost,
+            Err(Cut::Server(_) | Cut::Unseen(_)) => Cause::InstanceLost,
             Err(Cut::Ordered(..)) => Cause::StreamEnded,
         };
         self.backends.drop_connection(instance);

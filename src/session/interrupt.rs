@@ -67,12 +67,20 @@ enum Broken {
     ServerLost,
 }
 
-impl Interrupt<'_> {
+impl<'a> Interrupt<'a> {
     /// Whether what the server says counts no more.
     pub(super) fn is_disowned(&self) -> bool {
         match self {
             Self::OfStatement(_, _, server) => server.is_disowned(),
             Self::OfStream(..) => false,
+        }
+    }
+
+    /// Where to look whether a commit is at the ackers; `None` for what commits nothing.
+    pub(super) fn feed(&self) -> Option<&'a Feed> {
+        match self {
+            Self::OfStatement(_, _, server) => Some(server.feed),
+            Self::OfStream(..) => None,
         }
     }
 

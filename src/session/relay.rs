@@ -17,7 +17,7 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{ErrPacket, StatusFlags};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::interrupt::Interrupt;
 use crate::backend::PacketStream;
@@ -30,6 +30,10 @@ const COALESCE: usize = 16 * 1024;
 /// How long a client may take to read one such part. Its server waits for `net_write_timeout` (60 s by default) and
 /// cuts Sluice off then; this is for servers that were told to wait for days, and far beyond any reader that lives.
 const SLOW_READER: Duration = Duration::from_mins(10);
+
+/// How long a late commit may wait to be seen at the ackers: they are asked every few milliseconds, and a failover
+/// breaks it off sooner.
+const LONGEST_DOUBT: Duration = Duration::from_secs(10);
 
 /// Most bytes of a client's file that are read ahead of the server.
 const MAX_FILE_READ_AHEAD: usize = 64 * 1024;
@@ -147,6 +151,8 @@ pub(crate) enum Delivered {
 pub(crate) enum Cut {
     /// The server's connection ended or failed, or what it sent can't be followed.
     Server(Delivered),
+    /// It said late that it committed, and not enough ackers were seen to have it.
+    Unseen(Delivered),
     /// The client's connection failed: the session is over.
     Client,
     /// An order broke it off.
@@ -173,6 +179,7 @@ pub(crate) async fn relay_answer(
     hold_back: HoldBack,
     interrupt: &mut Interrupt<'_>,
 ) -> Result<Shown, Cut> {
+    let sent = Instant::now();
     let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
     let mut shown = Shown::ToClient;
     loop {
@@ -187,6 +194,7 @@ pub(crate) async fn relay_answer(
                         // A stopping or forgotten primary says OK to what nobody else has.
                         return Err(Cut::Server(sink.delivered));
                     }
+                    seen_at_ackers(&event, sent, sink.delivered, interrupt).await?;
                     told.absorb(event);
                 }
                 if kept {
@@ -226,6 +234,32 @@ pub(crate) async fn relay_answer(
     sink.flush().await?;
     server.release();
     Ok(shown)
+}
+
+/// Waits until a commit that was answered late is seen at the ackers; see [`crate::feed::receipts`].
+async fn seen_at_ackers(
+    event: &ResponseEvent,
+    sent: Instant,
+    delivered: Delivered,
+    interrupt: &mut Interrupt<'_>,
+) -> Result<(), Cut> {
+    let (ResponseEvent::Ok { summary, .. }, Some(feed)) = (event, interrupt.feed()) else { return Ok(()) };
+    let Some(Ok(written)) = summary.changes.gtid_set() else { return Ok(()) };
+    if !feed.receipts().must_be_seen(sent.elapsed()) {
+        return Ok(());
+    }
+    tokio::select! {
+        biased;
+        () = feed.receipts().seen(&written, Instant::now()) => Ok(()),
+        cut = interrupt.cut(delivered) => Err(match cut {
+            Cut::Server(_) | Cut::Unseen(_) => Cut::Unseen(delivered),
+            Cut::Client | Cut::Ordered(..) => cut,
+        }),
+        () = sleep(LONGEST_DOUBT) => {
+            tracing::warn!(%written, "a late commit was not seen at enough ackers: its outcome is told as unknown");
+            Err(Cut::Unseen(delivered))
+        }
+    }
 }
 
 /// Reads more of a stream. It has no end of its own, so what ends it comes first: a busy one would never let it.

@@ -399,9 +399,10 @@ impl Session {
             Cut::Ordered(Order::RollBack | Order::None | Order::CloseAtBoundary, delivered) => {
                 (Cause::Switchover, delivered)
             }
-            Cut::Server(delivered) => (Cause::InstanceLost, delivered),
+            Cut::Server(delivered) | Cut::Unseen(delivered) => (Cause::InstanceLost, delivered),
         };
-        let may_commit = self.may_have_committed(job);
+        // What told its GTID has committed something, whatever it looked like.
+        let may_commit = self.may_have_committed(job) || matches!(cut, Cut::Unseen(_));
         let lost_home = self.lost_home(instance, cause);
         if may_commit {
             return match delivered {

@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
+mod starved;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -35,10 +35,10 @@ impl Conductor {
         if assessment.verdict != Verdict::Healthy {
             return Err(format!("{}: {}", assessment.verdict.as_str(), assessment.evidence));
         }
-        if record.waits() && record.guarantee == Guarantee::None {
+        if record.waits() && record.guarantee != Guarantee::Acknowledged {
             return Err(
-                "no acknowledged write of this epoch yet: the controller is still setting the cluster up, \
-                        ask again in a few seconds"
+                "no acknowledged write of this epoch yet, or none since semi-sync was interrupted: the controller is \
+                 at it, ask again in a few seconds"
                     .into(),
             );
         }

@@ -117,7 +117,7 @@ fn with_wishes(
             Member::new(instance, server, sets, &record, &rules)
         })
         .collect();
-    elect(&members, &record, &set(floor))
+    elect(&members, &record, &set(floor), &Terms::default())
 }
 
 fn received(view: &mut ClusterView, number: usize, text: &str) {
@@ -152,7 +152,7 @@ fn what_only_another_received_is_fetched() {
 #[test]
 fn a_floor_that_nobody_has_stops_everything() {
     let refused = elected("1:1-13", |view, _| received(view, 3, "1:1-12")).unwrap_err();
-    assert!(refused.contains("13") && refused.contains("a human has to decide"), "{refused}");
+    assert!(refused.contains("13") && refused.contains("--accept-loss"), "{refused}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn hard_filters_come_before_wishes() {
             .skip(1)
             .map(|(i, s)| Member::new(i, s, (s.has(), (*s.executed).clone()), &record, &rules))
             .collect();
-        let chosen = elect(&members, &record, &set("1:1-10")).unwrap();
+        let chosen = elect(&members, &record, &set("1:1-10"), &Terms::default()).unwrap();
         assert_eq!(chosen.winner, InstanceId(2), "{word}");
         assert!(chosen.union == *set("1:1-10"), "what nobody else has is no part of the history");
         let why = chosen.rejected.iter().find(|(name, _)| name == "db2").unwrap();
@@ -208,4 +208,32 @@ fn a_forecast_says_who_would_win_now() {
     let mut view = healthy(3);
     lose(&mut view, 2);
     assert!(forecast(&view, &record(3), &rules).unwrap_err().contains("missing: db2"));
+}
+
+#[test]
+fn a_human_may_name_the_winner_and_lose_what_nobody_has() {
+    let (view, record, policy) = (healthy(3), record(3), policy(3));
+    let rules = rules(&policy, &[]);
+    let members: Vec<Member> = view
+        .live()
+        .skip(1)
+        .map(|(i, s)| Member::new(i, s, (s.has(), (*s.executed).clone()), &record, &rules))
+        .collect();
+    let named = Terms { to: Some(InstanceId(2)), ..Terms::default() };
+    let chosen = elect(&members, &record, &set("1:1-10"), &named).unwrap();
+    assert_eq!((chosen.winner, chosen.lost.is_empty()), (InstanceId(2), true));
+    assert_eq!(chosen.rejected, [("db2".to_owned(), "another one is asked for".to_owned())]);
+
+    let refused = elect(&members, &record, &set("1:1-12"), &Terms::default()).unwrap_err();
+    assert!(refused.contains(":11-12") && refused.contains("--accept-loss"), "{refused}");
+    let accepted = Terms { accept_loss: true, ..Terms::default() };
+    let chosen = elect(&members, &record, &set("1:1-12"), &accepted).unwrap();
+    assert_eq!(chosen.lost, *set("1:11-12"));
+    assert_eq!(chosen.union, *set("1:1-10"));
+}
+
+#[test]
+fn a_broken_guarantee_is_for_a_human() {
+    let Decision::Stay(why) = decided(3, |_, record| record.guarantee = Guarantee::Broken) else { panic!() };
+    assert!(why.contains("without waiting"), "{why}");
 }

@@ -1,4 +1,5 @@
-//! Sights: how far a server has executed, asked as often as readers need it.
+//! Sights: how far a server has executed, asked as often as readers need it; and what it has received, while a late
+//! commit waits to be seen.
 //!
 //! A sight goes straight to the sessions and not over the board: thousands of them must not turn the
 //! controller's loop.
@@ -17,6 +18,7 @@ use super::super::control_session::{Rows, SqlError};
 use super::super::statements;
 use super::super::view::Switch;
 use super::{Command, PULSE_DEADLINE, Watcher, cell};
+use crate::feed::receipts::{Receipt, Vouch};
 
 /// What ended an observer's pause.
 pub(super) enum Woken {
@@ -29,14 +31,16 @@ pub(super) enum Woken {
 impl Watcher {
     /// Waits for a command or until the next sight is due, at most until `until`.
     pub(super) async fn woken(&mut self, until: Instant) -> Woken {
-        let (id, progress) = (self.id(), self.feed.progress());
-        let due = Instant::now() + progress.pace(id, clock::now());
+        let (id, progress, receipts) = (self.id(), self.feed.progress(), self.feed.receipts());
+        let pace = progress.pace(id, clock::now());
+        let due = Instant::now() + receipts.pace().map_or(pace, |wanted| wanted.min(pace));
         let can_see = self.session.is_some();
         let due = if can_see { due.min(until) } else { until };
         tokio::select! {
             biased;
             command = self.commands.recv() => Woken::By(command),
             () = progress.wanted(id), if can_see => Woken::ToSee,
+            () = receipts.wanted(id), if can_see => Woken::ToSee,
             () = sleep_until(due) => Woken::ToSee,
         }
     }
@@ -48,8 +52,28 @@ impl Watcher {
         let asked = clock::now();
         let rows = session.rows(statements::PROGRESS, PULSE_DEADLINE).await?;
         self.feed.progress().note(id, read(&rows, asked)?);
+        if self.feed.receipts().pace().is_some() {
+            let asked = clock::now();
+            let rows = session.rows(statements::RECEIVED, PULSE_DEADLINE).await?;
+            let receipt = read_receipt(&rows)?;
+            let rows = session.rows(statements::VOUCH, PULSE_DEADLINE).await?;
+            if cell(&rows, 0, 0).is_some_and(|value| Switch::of(value).is_on())
+                && let Some(unacknowledged) = cell(&rows, 0, 1).and_then(|count| count.parse().ok())
+            {
+                self.feed.receipts().note_vouch(Vouch { asked, server: receipt.server, unacknowledged });
+            }
+            self.feed.receipts().note(id, receipt);
+        }
         Ok(())
     }
+}
+
+fn read_receipt(rows: &Rows) -> Result<Receipt, SqlError> {
+    let text = |column| cell(rows, 0, column).ok_or(SqlError::Answer("a value is missing"));
+    let set = |text: &str| text.parse::<GtidSet>().map_err(|_| SqlError::Answer("what it has can't be read"));
+    let received = cell(rows, 0, 2).map_or(Ok(GtidSet::new()), set)?;
+    let server = text(0)?.parse().map_err(|_| SqlError::Answer("server_uuid can't be read"))?;
+    Ok(Receipt { server, has: set(text(1)?)?.union(&received) })
 }
 
 fn read(rows: &Rows, asked: StdInstant) -> Result<Sighting, SqlError> {

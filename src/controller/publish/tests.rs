@@ -8,6 +8,7 @@ fn picture<'a>(view: &'a ClusterView, record: &'a Record) -> Picture<'a> {
     let mut lags = LagMeter::new(Duration::from_secs(10));
     lags.look(view, Some(record.primary), Instant::now());
     Picture {
+        waited: None,
         lags: Box::leak(Box::new(lags)),
         view,
         record: Some(record),

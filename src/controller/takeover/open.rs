@@ -12,7 +12,7 @@ use crate::controller::assess::Trust;
 use crate::controller::desk::Opened;
 use crate::controller::execute::StepError;
 use crate::controller::failover::Chosen;
-use crate::controller::record::{OperationRecord, Phase, Record};
+use crate::controller::record::{Guarantee, OperationRecord, Phase, Record};
 
 /// Statements that have to succeed after the epoch changed are tried this often.
 const FORWARD_TRIES: u32 = 3;
@@ -35,7 +35,11 @@ impl Takeover {
                 to,
                 ..operation
             }),
-            who: "failover: automatic".into(),
+            guarantee: match current.guarantee {
+                Guarantee::Acknowledged => Guarantee::Acknowledged,
+                Guarantee::None | Guarantee::Broken => Guarantee::None,
+            },
+            who: format!("failover: {}", self.terms.who()),
             ..current
         };
         let record = self.desk.commit(self.desk.prepare(next)?)?;
@@ -78,6 +82,9 @@ impl Takeover {
         let (winner, _) = self.server(chosen.winner)?;
         let record = self.desk.record().ok_or(StepError::Gone("there is no record"))?;
         winner.write_epoch_row(&record.row()).await?;
+        if record.waits() && record.guarantee != Guarantee::Acknowledged {
+            self.desk.change(|record| record.guarantee = Guarantee::Acknowledged)?;
+        }
         Ok((format!("acknowledged by {}", record.wait_count), ()))
     }
 

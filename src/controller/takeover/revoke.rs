@@ -133,11 +133,13 @@ impl Takeover {
                 if seen.receiver != Thread::Stopped || seen.uuid != uuid {
                     return Err(format!("{name}: its receiver is not seen stopped"));
                 }
+                // Sessions kept from before its last restart are found out now, not in the middle.
+                operations.ready().await.map_err(broken)?;
                 let has = seen.executed.union(&seen.received);
                 Ok(Held { id, name, uuid, has, executed: seen.executed, session, grammar })
             });
         }
-        let needed = failover::needed(&self.before);
+        let needed = self.needed();
         let mut until = Instant::now() + ALL;
         let mut failed: Vec<String> = Vec::new();
         while let Ok(Some(joined)) = timeout_at(until, tasks.join_next()).await {
@@ -163,8 +165,14 @@ impl Takeover {
         }
     }
 
+    /// How many recorded ackers have to be held: the quorum, or one where a loss is accepted.
+    fn needed(&self) -> usize {
+        let quorum = failover::needed(&self.before);
+        if self.terms.accept_loss { quorum.min(1) } else { quorum }
+    }
+
     /// How many of the held members are recorded ackers.
-    fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> usize {
         self.held.iter().filter(|held| self.before.is_acker(held.uuid)).count()
     }
 
@@ -202,7 +210,7 @@ impl Takeover {
             }
         }
         self.held = still;
-        let needed = failover::needed(&self.before);
+        let needed = self.needed();
         if self.counted() < needed {
             return Err(Failure::Unmet(format!(
                 "lost quorum: {} of {needed} needed ackers are held; {}",

@@ -110,8 +110,18 @@ impl Admin {
 
     /// Begins a switchover (`None`: Sluice picks the target) and follows it to its end.
     pub async fn switchover(&self, to: Option<&str>, deadline: Duration) -> Result<Operation, AdminError> {
-        let url = format!("{}/switchover", self.base);
         let body = to.map_or(json!({}), |name| json!({ "to": name }));
+        self.operate("/switchover", body, deadline).await
+    }
+
+    /// Begins the operation that this path and this body ask for, and follows it to its end.
+    pub async fn operate(
+        &self,
+        path: &str,
+        body: Value,
+        deadline: Duration,
+    ) -> Result<Operation, AdminError> {
+        let url = format!("{}{path}", self.base);
         let answer = blocking(move || exchange(&url, Some(body))).await?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
         let id = ["id", "operation"].iter().find_map(|key| answer.get(key)?.as_str()).unwrap_or_default();
