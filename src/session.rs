@@ -19,6 +19,8 @@ mod holding;
 mod interrupt;
 mod kill;
 mod kill_target;
+mod last_statement;
+mod left;
 pub mod login;
 pub mod memory;
 mod metrics;
@@ -44,12 +46,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sluice_protocol::{Capabilities, StatusFlags};
 use sluice_routing::decide::{Fallback, Listener};
+use sluice_routing::last_statement::Question;
 use sluice_routing::lexer::LexMode;
 use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backend::{BackendLogin, PacketStream};
@@ -62,6 +65,7 @@ use failure::Failure;
 use freshness::Reading;
 use hints::Hints;
 use holding::Backends;
+use left::Left;
 use login::{LoggedIn, LoginContext};
 use memory::Charge;
 pub use metrics::Metrics;
@@ -81,6 +85,8 @@ pub struct SessionContext {
     live: ArcSwap<Live>,
     /// Counters.
     pub metrics: Metrics,
+    /// KILLs that may be under way at once; see [`kill`].
+    kills: Semaphore,
     /// Whether connections are shared.
     pub pooling: Pooling,
     pools: Arc<SessionPools>,
@@ -102,6 +108,7 @@ impl SessionContext {
             hold,
             live: ArcSwap::from_pointee(Live { replica_fallback, freshness: ReadScope::User }),
             metrics: Metrics::new(),
+            kills: Semaphore::new(kill::KILLS_AT_ONCE),
             pooling: Pooling::Transaction,
             pools,
         }
@@ -181,12 +188,12 @@ struct Session {
     home: Option<InstanceId>,
     /// Where the last statement ran: SHOW WARNINGS and its like belong there.
     last: Option<InstanceId>,
-    /// Whether there is something to be asked about it: warnings, an error.
-    remembered: bool,
+    /// What it left for questions about it.
+    left: Left,
+    /// The question about it that is under way.
+    asking: Option<Question>,
     /// How it can be run again elsewhere.
     repeatable: repeat::Repeatable,
-    /// A statement has set a character set with a collation that is not known yet.
-    collation_unknown: bool,
     /// A procedure was called, and it is not known yet whether it has left a temporary table behind.
     called_procedure: bool,
     /// The replica this session stays on.
@@ -281,9 +288,9 @@ impl Session {
             transaction: Transaction::Implicit,
             home: None,
             last: None,
-            remembered: false,
+            left: Left::default(),
+            asking: None,
             repeatable: repeat::Repeatable::No,
-            collation_unknown: false,
             called_procedure: false,
             replica: None,
             shunned: Vec::new(),

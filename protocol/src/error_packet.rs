@@ -30,6 +30,8 @@ pub enum ErrorCode {
     ServerShutdown,
     /// 1094: KILL of an id that is not there.
     NoSuchThread,
+    /// 1095: KILL of another account's session.
+    NotOwner,
     /// 1153: the packet is over a limit.
     PacketTooLarge,
     /// 1180 with SQLSTATE 08007: the outcome of a transaction is unknown, the connection ends.
@@ -68,6 +70,7 @@ impl ErrorCode {
             Self::UnknownCommand => 1047,
             Self::ServerShutdown => 1053,
             Self::NoSuchThread => 1094,
+            Self::NotOwner => 1095,
             Self::PacketTooLarge => 1153,
             Self::OutcomeUnknown => 1180,
             Self::RolledBack => 1213,
@@ -99,6 +102,7 @@ impl ErrorCode {
             Self::Interrupted => *b"70100",
             Self::OutOfMemory
             | Self::NoSuchThread
+            | Self::NotOwner
             | Self::UnknownStatement
             | Self::ReadOnly
             | Self::NoOpenCursor
@@ -122,6 +126,7 @@ impl ErrorCode {
             Self::UnknownCommand => "Unknown command",
             Self::ServerShutdown => "Server shutdown in progress",
             Self::NoSuchThread => "Unknown thread id",
+            Self::NotOwner => "You are not owner of thread",
             Self::PacketTooLarge => "Got a packet bigger than 'max_allowed_packet' bytes",
             Self::OutcomeUnknown => "Got error during COMMIT, its outcome is unknown",
             Self::RolledBack => "Deadlock found when trying to get lock; try restarting transaction",
@@ -242,6 +247,12 @@ impl ErrPacket<'static> {
     #[must_use]
     pub fn no_such_thread(id: u64) -> Self {
         Self::with_message(ErrorCode::NoSuchThread, &format!("Unknown thread id: {id}"))
+    }
+
+    /// 1095 in MySQL's wording.
+    #[must_use]
+    pub fn not_owner(id: u64) -> Self {
+        Self::with_message(ErrorCode::NotOwner, &format!("You are not owner of thread {id}"))
     }
 
     /// 1243 in MySQL's wording, the same for every command that names one.

@@ -95,6 +95,8 @@ pub enum ResponseEvent {
         summary: OkSummary,
         /// How many columns the result set had that this ends; 0 if there was none.
         columns: u64,
+        /// How many rows it had.
+        rows: u64,
     },
     /// The command failed; nothing follows.
     Error(ErrPacket<'static>),

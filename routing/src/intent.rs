@@ -222,7 +222,8 @@ reasons! {
 /// `sql` is the text of a COM_QUERY or COM_STMT_PREPARE without its command byte and attributes.
 #[must_use]
 pub fn classify(sql: &[u8], mode: LexMode) -> Statement {
-    if mode.charset == ClientCharset::TrailBytes {
+    // Without a byte above ASCII there is no character of two bytes.
+    if mode.charset == ClientCharset::TrailBytes && !sql.is_ascii() {
         return Statement::unread(PrimaryNeed::Charset);
     }
     let mut reader = Reader::new(sql, mode);
@@ -249,11 +250,9 @@ impl Statement {
     #[must_use]
     pub fn too_long(beginning: &[u8], mode: LexMode) -> Self {
         let mut statement = classify(beginning, mode);
-        if mode.charset == ClientCharset::Plain {
-            statement.effects.add(Effect::Unprovable);
-            statement.effects.add(Effect::MayCommit);
-            statement.distrust(PrimaryNeed::TooLong);
-        }
+        statement.effects.add(Effect::Unprovable);
+        statement.effects.add(Effect::MayCommit);
+        statement.distrust(PrimaryNeed::TooLong);
         statement
     }
 

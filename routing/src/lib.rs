@@ -11,6 +11,7 @@ pub mod freshness;
 pub mod functions;
 pub mod hint;
 pub mod intent;
+pub mod last_statement;
 pub mod lexer;
 pub mod pin;
 pub mod prediction;

@@ -90,6 +90,14 @@ pub struct Permit {
     home: Option<(Arc<Places>, InstanceId)>,
 }
 
+impl Permit {
+    /// For a connection that does not count, because something else bounds how many there are of its kind.
+    #[must_use]
+    pub const fn beyond_the_limit() -> Self {
+        Self { home: None }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some((places, instance)) = self.home.take() {

@@ -52,6 +52,8 @@ pub trait Pooled: Send + 'static {
     fn distance(&self, wanted: &Self::Wanted) -> Option<u32>;
     /// Whether somebody else may use it once its owner is gone.
     fn outlives_owner(&self) -> bool;
+    /// Nobody gets it any more, though its owner may live: the last chance to read something off it for him.
+    fn let_go(self);
 }
 
 /// The shelves of all workers.
@@ -159,7 +161,7 @@ impl<P: Pooled> Pools<P> {
         let left = shelf.len();
         drop(shelf);
         // Their places are given to others, which takes another lock.
-        drop(ended);
+        ended.into_iter().for_each(P::let_go);
         left
     }
 
@@ -179,7 +181,9 @@ impl<P: Pooled> Pools<P> {
             Offered::NobodyWaits | Offered::Taken => {}
             Offered::DoesNotFit => {
                 let taken = self.shelf(tag.worker()).and_then(|mut shelf| shelf.take(tag));
-                drop(taken);
+                if let Some(pooled) = taken {
+                    pooled.let_go();
+                }
             }
             Offered::GoneMeanwhile => self.not_wanted(tag),
         }
@@ -188,9 +192,8 @@ impl<P: Pooled> Pools<P> {
 
 impl<P: Pooled> GivesWay for Pools<P> {
     fn make_room(&self, instance: InstanceId) {
-        let now = Instant::now();
         let spared = (0..self.shelves.len())
-            .filter_map(|worker| self.shelf(worker).and_then(|shelf| shelf.to_spare(worker, instance, now)))
+            .filter_map(|worker| self.shelf(worker).and_then(|shelf| shelf.to_spare(worker, instance)))
             .min_by_key(|(rank, _)| *rank);
         if let Some((_, tag)) = spared {
             self.offer(instance, tag);

@@ -16,10 +16,12 @@ use sluice_protocol::response::{
 };
 use sluice_protocol::{Capabilities, ErrPacket, StatusFlags, TrackerFilter, frame_payload};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use marks::{Hidden, LastUser, Roles, Trackers, Variables};
 
+use super::left::Captured;
 use super::prepared::{Prepared as ClientStatement, ServerStatements, StatementKey};
 use super::state::{LoginState, Restore, SessionState, Settings, difference, distance};
 use crate::backend::pool::Pooled;
@@ -61,6 +63,8 @@ pub(crate) struct Backend {
     pub(crate) created: Option<u64>,
     /// Whose session trackers are on.
     pub(crate) trackers: Trackers,
+    /// Takes to its owner what his last statement left on it, once somebody else gets the connection.
+    pub(crate) left: Option<oneshot::Sender<Captured>>,
     /// To be sent before the next command.
     first: BytesMut,
     /// How many answers come for that.
@@ -88,6 +92,19 @@ impl Pooled for Backend {
 
     fn outlives_owner(&self) -> bool {
         self.hidden == Hidden::Nothing
+    }
+
+    fn let_go(mut self) {
+        if self.left.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            return;
+        }
+        tokio::spawn(async move {
+            // It may have been another worker's.
+            if self.connection.io.move_here().is_ok() {
+                // One that has failed goes all the same.
+                let _ = self.hand_over_left().await;
+            }
+        });
     }
 }
 
@@ -124,6 +141,7 @@ impl Backend {
             variables: Variables::Nobodys,
             created: Some(0),
             trackers: Trackers::Ours,
+            left: None,
             first: BytesMut::new(),
             first_answers: 0,
             accepted: HashSet::new(),
@@ -306,6 +324,14 @@ impl Backend {
         Ok(value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()))
     }
 
+    /// The statement that sets the roles which are active, right after a reset; `None`: it can't be told.
+    pub(crate) async fn active_roles(&mut self) -> Option<Vec<u8>> {
+        let Ok(Answer::Rows { rows, .. }) = self.query(b"SELECT CURRENT_ROLE()").await else { return None };
+        let roles = rows.first()?.first()?.as_deref()?;
+        // Quoted like this by servers whose global sql_mode has ANSI_QUOTES: a string elsewhere.
+        (!roles.contains(&b'"')).then(|| [b"SET ROLE ", roles].concat())
+    }
+
     /// The status flags of the session on this connection now.
     pub(crate) async fn status(&mut self) -> Result<StatusFlags, NotReady> {
         match self.command(&build::ping()).await? {
@@ -421,7 +447,7 @@ impl Backend {
         super::relay::write_out(&mut self.connection.io, bytes).await.map_err(|_| NotReady::Lost)
     }
 
-    async fn own_answer(&mut self) -> Result<Answer, NotReady> {
+    pub(super) async fn own_answer(&mut self) -> Result<Answer, NotReady> {
         let mut reader = AnswerReader::new(AnswerLimits::default());
         loop {
             let (consumed, answer) =

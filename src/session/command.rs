@@ -315,9 +315,14 @@ impl Session {
                 let text = self.with_own_id(view.text, &statement).unwrap_or_default();
                 self.own_text(&text, &statement).await
             }
+            Intent::LastStatement => {
+                let frames = (!self.hints.taken).then(|| command.frames());
+                let body = Body::Query { view, frames };
+                let job = Job { body, expect: Expect::Query, statement: &statement };
+                Box::pin(self.ask_about_last(&job, &view)).await
+            }
             Intent::HarmlessRead
             | Intent::NeedsPrimary(_)
-            | Intent::LastStatement
             | Intent::TransactionStart { .. }
             | Intent::TransactionEnd { .. }
             | Intent::Savepoint
@@ -342,7 +347,7 @@ impl Session {
     }
 
     /// Runs a text in place of the client's.
-    async fn own_text(&mut self, text: &[u8], statement: &Statement) -> Result<(), End> {
+    pub(super) async fn own_text(&mut self, text: &[u8], statement: &Statement) -> Result<(), End> {
         let view = QueryView { attributes: Attributes::default(), text };
         let body = Body::Query { view, frames: None };
         self.run_job(&Job { body, expect: Expect::Query, statement }).await
@@ -389,6 +394,7 @@ impl Session {
             // Its answer, coming late, would be taken for that of a later statement.
             self.backends.drop_connection(last);
         }
+        self.left.row_count = Some(0);
         self.answer_ok().await
     }
 
@@ -411,6 +417,7 @@ impl Session {
         self.context.metrics.failed(failure);
         let (packet, after) = answer(failure);
         if let Some(packet) = packet {
+            self.left.failed(&packet);
             self.answer_packet(&packet.encode(self.client_capabilities())).await?;
         }
         match after {

@@ -86,6 +86,8 @@ pub(crate) enum ClientFault {
     TooManyStatements,
     /// KILL of an id that is not there.
     NoSuchThread(u64),
+    /// KILL of another account's session.
+    NotOwner(u64),
     /// KILL of an id that another Sluice gave out.
     OfAnotherSluice {
         /// The id.
@@ -151,6 +153,7 @@ fn client_fault(fault: ClientFault) -> (Option<ErrPacket<'static>>, AfterAnswer)
             );
             (Some(ErrPacket::with_message(ErrorCode::NoSuchThread, &message)), AfterAnswer::Continue)
         }
+        ClientFault::NotOwner(id) => (Some(ErrPacket::not_owner(id)), AfterAnswer::Continue),
         ClientFault::NoSuchThread(id) => (Some(ErrPacket::no_such_thread(id)), AfterAnswer::Continue),
     }
 }

@@ -12,15 +12,18 @@ use sluice_routing::intent::KillKind;
 use sluice_routing::pin::PinReason;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout_at};
 
-use super::backends::{Backend, Hidden, NotReady, Roles, Trackers};
+use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, Trackers};
 use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
 use crate::backend::Target;
+use crate::backend::places::Permit;
 use crate::feed::registry::{Entry, Order, slot_of};
 
+/// KILLs under way at once, each with a connection of its own beyond `max_backend`: it does next to nothing there.
+pub(super) const KILLS_AT_ONCE: usize = 4;
 /// Longest wait for the connection that carries a KILL.
 const KILL_DIAL_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,7 @@ impl Session {
                 if let (KillKind::Connection, Some(entry)) = (kind, session) {
                     entry.order(Order::Close);
                 }
+                self.left.only_row_count(0);
                 self.answer_ok().await
             }
             Err(NotReady::Refused(error)) => self.fail(&Failure::Server(error)).await,
@@ -91,7 +95,7 @@ impl Session {
     async fn kill_without_server(&mut self, kind: KillKind, entry: &Entry) -> Result<(), End> {
         let own = entry.user() == self.registration.entry().user();
         if !own && !self.may_kill_others().await {
-            return self.fail(&Failure::Client(ClientFault::NoSuchThread(u64::from(entry.id)))).await;
+            return self.fail(&Failure::Client(ClientFault::NotOwner(u64::from(entry.id)))).await;
         }
         if kind == KillKind::Connection {
             entry.order(Order::Close);
@@ -99,6 +103,7 @@ impl Session {
                 return Err(End::Ordered);
             }
         }
+        self.left.only_row_count(0);
         self.answer_ok().await
     }
 
@@ -125,7 +130,11 @@ impl Session {
             .map(Target::of)
             .ok_or(crate::backend::DialError::UnknownInstance)?;
         let deadline = Instant::now() + KILL_DIAL_DEADLINE;
-        let connection = self.context.login.connect(target, &self.login, deadline).await?;
+        // When every place is taken, KILL is what is needed most.
+        let turn = timeout_at(deadline, self.context.kills.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(crate::backend::DialError::Busy.into()) };
+        let beyond = Permit::beyond_the_limit();
+        let connection = self.context.login.connect_at(beyond, target, &self.login, deadline).await?;
         let mut backend = Backend::new(connection, Default::default());
         backend.query(text).await
     }
@@ -133,12 +142,14 @@ impl Session {
     /// COM_RESET_CONNECTION: what the session holds is reset on the server, or dropped, which frees the same;
     /// the rest of its state is a value.
     pub(super) async fn reset_connection(&mut self) -> Result<(), End> {
-        // A reset leaves the roles; of some nobody knows here which they are.
+        // A reset leaves the roles; of some only the server knows which they are.
         let before = self.home;
         let home = before.filter(|_| self.facts.pins().any(|reason| reason == PinReason::Role));
+        let mut role = None;
         let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
         for instance in instances {
             let Some(backend) = self.own(instance) else { continue };
+            backend.last_user = LastUser::Another;
             let (hidden, trackers) = (backend.hidden, backend.trackers);
             let lent = trackers != Trackers::Ours;
             let held = hidden == Hidden::Possible || lent || self.home == Some(instance);
@@ -149,11 +160,21 @@ impl Session {
             {
                 self.backends.drop_connection(instance);
             }
+            if home == Some(instance)
+                && let Some(backend) = self.backends.get_mut(instance)
+            {
+                role = backend.active_roles().await;
+            }
         }
-        self.collation_unknown = false;
         self.state.reset();
         self.forget_session();
-        if let Some(home) = home.filter(|home| self.backends.has(*home)) {
+        if let Some(role) = role {
+            self.state.set_role(&role);
+            if let Some(backend) = home.and_then(|home| self.backends.get_mut(home)) {
+                backend.has = std::sync::Arc::new(backend.has.with_role(&role));
+                backend.hidden = Hidden::Nothing;
+            }
+        } else if let Some(home) = home.filter(|home| self.backends.has(*home)) {
             self.facts.hold(PinReason::Role, None);
             self.home = Some(home);
             self.publish_facts();
@@ -172,8 +193,7 @@ impl Session {
         self.status = StatusFlags::AUTOCOMMIT;
         self.home = None;
         self.owed = None;
-        self.remembered = false;
-        self.collation_unknown = false;
+        self.left = super::left::Left::default();
         self.called_procedure = false;
         self.publish_facts();
     }

@@ -15,7 +15,7 @@ use sluice_routing::intent::Statement;
 use sluice_routing::topology::InstanceId;
 use sluice_routing::variables::TRACKED;
 
-use super::backends::{Backend, NotReady, Trackers};
+use super::backends::{Backend, LastUser, NotReady, Trackers};
 use super::{Session, Transaction};
 use crate::backend::tracker_statement;
 
@@ -167,16 +167,20 @@ impl Session {
         Ok(())
     }
 
-    /// After a statement: takes lent trackers back unless there is something to be asked about it, and switches ours on
-    /// again behind what may have switched them off.
+    /// After a statement: takes lent trackers back, and switches ours on again behind what may have switched them off.
+    /// What the statement left for questions about it is read off the connection first.
     pub(super) async fn settle_trackers(&mut self, instance: InstanceId, statement: &Statement) {
         if !statement.effects.has(Effect::UsesTrackers) {
             return;
         }
-        if !borrows(statement) {
-            self.switch_trackers_on(instance).await;
-        } else if !self.remembered {
+        self.read_off(instance).await;
+        if borrows(statement) {
             self.take_trackers_back(instance).await;
+        } else {
+            self.switch_trackers_on(instance).await;
+        }
+        if let Some(backend) = self.backends.get_mut(instance) {
+            backend.last_user = LastUser::Another;
         }
     }
 

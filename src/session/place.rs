@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_protocol::response::Answer;
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
     Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
@@ -64,6 +65,7 @@ impl Session {
         statement: &Statement,
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
+        self.leave_replica(statement).await;
         if let Some(home) = self.home {
             if self.writes_where_nothing_can(statement) {
                 let code = ErrorCode::ReadOnlyTransaction;
@@ -76,6 +78,17 @@ impl Session {
             return placed;
         }
         self.repeat_on_primary(statement, deadline).await?;
+        if statement.intent == Intent::LastStatement
+            && let Some(last) = self.last_at_hand()
+        {
+            let on_primary = self.context.feed.topology().is_primary(last);
+            self.registration.entry().set_route(if on_primary {
+                RouteNote::Primary(PrimaryReason::LastStatement)
+            } else {
+                RouteNote::Replica(ReplicaReason::LastStatement)
+            });
+            return Ok(last);
+        }
         self.reading.begin(self.hints.wait_gtid.as_ref());
         let mut patience = Patience::Fresh;
         loop {
@@ -133,6 +146,20 @@ impl Session {
             self.seat.stay();
         }
         Ok(home)
+    }
+
+    /// A transaction that begins within a read-only one on a replica ends that one, and may have to be elsewhere.
+    async fn leave_replica(&mut self, statement: &Statement) {
+        let begins = matches!(statement.intent, Intent::TransactionStart { .. });
+        let leaves = begins && self.at_home_on_replica() && self.facts.in_read_only_transaction();
+        let only_transaction = self.facts.pins().all(|pin| pin == PinReason::OpenTransaction);
+        let Some(home) = self.home.filter(|_| leaves && only_transaction) else { return };
+        let Some(backend) = self.backends.get_mut(home) else { return };
+        if !matches!(backend.query(b"COMMIT").await, Ok(Answer::Ok(_))) {
+            self.backends.drop_connection(home);
+        }
+        // Nothing in it can be lost: it has written nothing.
+        let _ = self.lost_home(home, Cause::InstanceLost);
     }
 
     /// Whether it is a write in a read-only transaction on a replica. The primary would answer 1792; a replica's

@@ -1,5 +1,5 @@
-//! What has to be asked of a connection behind a statement: the collation that it set, the trackers that it was lent,
-//! whether a procedure made a temporary table.
+//! What has to be asked of a connection behind a statement: the trackers that it was lent, whether a procedure made a
+//! temporary table.
 //!
 //! Asking takes away what SHOW WARNINGS and the like would tell. So it waits for the client's next statement that is no
 //! such question, and comes before that is placed: where it may go hangs on the answer. A client that sends nothing is
@@ -14,7 +14,7 @@ use sluice_routing::pin::PinReason;
 use sluice_routing::topology::InstanceId;
 
 use super::Session;
-use super::backends::Trackers;
+use super::backends::{LastUser, Trackers};
 
 /// How long a client has to ask about its last statement, if it asks at all: programs do so at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,9 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 impl Session {
     /// Whether something has to be asked of a connection before anybody else may use it.
     pub(super) fn has_questions(&mut self) -> bool {
-        self.collation_unknown
-            || self.called_procedure
-            || self.backends.iter_mut().any(|backend| backend.trackers != Trackers::Ours)
+        self.called_procedure || self.backends.iter_mut().any(|backend| backend.trackers != Trackers::Ours)
     }
 
     /// Asks what is to be asked before this statement is placed. LAST_INSERT_ID() is asked where it was made, often
@@ -33,10 +31,7 @@ impl Session {
         let Some(last) = self.last else { return };
         match statement.intent {
             Intent::LastStatement => {}
-            Intent::NeedsPrimary(PrimaryNeed::LastInsertId) => {
-                self.ask_collation(last).await;
-                self.take_trackers_back(last).await;
-            }
+            Intent::NeedsPrimary(PrimaryNeed::LastInsertId) => self.take_trackers_back(last).await,
             Intent::HarmlessRead
             | Intent::NeedsPrimary(_)
             | Intent::ConnectionId { .. }
@@ -52,7 +47,6 @@ impl Session {
     /// Asks whatever is to be asked about the last statement.
     pub(super) async fn ask_questions(&mut self) {
         let Some(last) = self.last else { return };
-        self.ask_collation(last).await;
         self.take_trackers_back(last).await;
         self.ask_what_was_created(last).await;
     }
@@ -101,8 +95,10 @@ impl Session {
             return;
         }
         self.facts.release(PinReason::ProcedureCall, None);
+        self.read_off(instance).await;
         if let Some(backend) = self.backends.get_mut(instance) {
             let before = backend.created;
+            backend.last_user = LastUser::Another;
             match backend.count_created().await {
                 Ok(now) if now.is_some() && now == before => {}
                 Ok(now) => {

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use bytes::BytesMut;
+use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::{
     Advance, LocalInfileRelay, Prepared, ResponseError, ResponseEvent, ResponseRelay,
 };
 use sluice_protocol::trackers::SessionChanges;
-use sluice_protocol::{ErrPacket, StatusFlags};
+use sluice_protocol::{Capabilities, ErrPacket, ErrorCode, Header, StatusFlags, frame_payload};
 
 use tokio::time::{sleep, timeout};
 
@@ -55,8 +57,14 @@ pub(crate) struct Told {
     pub(crate) by_names: bool,
     /// Warnings of the last OK.
     pub(crate) warnings: u16,
+    /// Rows changed, as the last OK says.
+    pub(crate) affected_rows: u64,
+    /// Rows of the last result, if it was a result set.
+    pub(crate) rows: Option<u64>,
     /// The error that ended the answer.
     pub(crate) error: Option<ErrPacket<'static>>,
+    /// Whether that is another error than the server's.
+    pub(crate) reworded: bool,
     /// The new prepared statement.
     pub(crate) prepared: Option<Prepared>,
     /// Where the GTIDs of writes are noted before the client hears of them.
@@ -83,10 +91,12 @@ impl Told {
 
     fn absorb(&mut self, event: ResponseEvent) {
         match event {
-            ResponseEvent::Ok { summary, columns } => {
+            ResponseEvent::Ok { summary, columns, rows } => {
                 self.oks = self.oks.saturating_add(1);
                 self.status = Some(summary.status);
                 self.warnings = summary.warnings;
+                self.affected_rows = summary.affected_rows;
+                self.rows = (columns > 0).then_some(rows);
                 if columns == 0 && summary.last_insert_id != 0 {
                     self.last_insert_id = summary.last_insert_id;
                 }
@@ -94,7 +104,10 @@ impl Told {
                 merge(&mut self.changes, summary.changes);
             }
             ResponseEvent::Error(error) => self.error = Some(error),
-            ResponseEvent::Prepared(prepared) => self.prepared = Some(prepared),
+            ResponseEvent::Prepared(prepared) => {
+                self.warnings = prepared.warnings;
+                self.prepared = Some(prepared);
+            }
         }
     }
 }
@@ -124,16 +137,40 @@ pub(crate) enum HoldBack {
     ReadOnlyOrStopping,
     /// It stops, and with it the open transaction ends: 1053, and 3100 in answer to COMMIT.
     Stopping,
+    /// None, but 1290 of a replica is told as 1792 to a client with these capabilities: its transaction is read-only,
+    /// and that is what its server would say if it were the primary.
+    AsReadOnlyTransaction(Capabilities),
 }
 
 impl HoldBack {
     pub(crate) fn keeps(self, error: &ErrPacket<'_>) -> bool {
         match self {
-            Self::Nothing => false,
+            Self::Nothing | Self::AsReadOnlyTransaction(_) => false,
             Self::ReadOnlyOrUncommitted => matches!(error.code, 1290 | 1836 | 3100),
             Self::ReadOnlyOrStopping => matches!(error.code, 1053 | 1290 | 1836),
             Self::Stopping => matches!(error.code, 1053 | 3100),
         }
+    }
+
+    /// The packet that the client gets instead of an error, which is the first of `frames` and all of its `bytes`.
+    fn instead_of(
+        self,
+        event: Option<&ResponseEvent>,
+        frames: &[u8],
+        bytes: usize,
+    ) -> Option<(BytesMut, ErrPacket<'static>)> {
+        let (Self::AsReadOnlyTransaction(capabilities), Some(ResponseEvent::Error(error))) = (self, event)
+        else {
+            return None;
+        };
+        let header = Header::parse(frames)?;
+        if error.code != ErrorCode::ReadOnly.number() || HEADER_LEN + header.length as usize != bytes {
+            return None;
+        }
+        let error = ErrPacket::own(ErrorCode::ReadOnlyTransaction, "");
+        let mut packet = BytesMut::new();
+        frame_payload(&mut packet, &mut { header.sequence }, &error.encode(capabilities));
+        Some((packet, error))
     }
 }
 
@@ -185,6 +222,12 @@ pub(crate) async fn relay_answer(
     loop {
         match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
             Advance::Forward { bytes, skip, event } => {
+                if let Some((packet, error)) = hold_back.instead_of(event.as_ref(), server.buffer(), bytes) {
+                    sink.write(&packet, true).await?;
+                    (told.error, told.reworded) = (Some(error), true);
+                    server.consume(bytes + skip);
+                    continue;
+                }
                 let kept = match &event {
                     Some(ResponseEvent::Error(error)) => sink.untouched() && hold_back.keeps(error),
                     Some(ResponseEvent::Ok { .. } | ResponseEvent::Prepared(_)) | None => false,

@@ -37,6 +37,9 @@ impl Session {
     pub(super) async fn settle(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
         let outcome = if told.error.is_some() { Outcome::Failed } else { Outcome::Done };
         self.count_mispredictions(statement, told);
+        if let Some(error) = told.error.as_ref().filter(|_| told.reworded) {
+            self.left.failed(error);
+        }
         let before = std::sync::Arc::clone(self.state.settings());
         self.take_in_changes(told);
         let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
@@ -50,11 +53,12 @@ impl Session {
         }
         self.facts.observe_statement(statement, outcome);
         self.remember_replayable(statement, outcome);
-        let hidden = statement.effects.has(Effect::Unprovable);
-        self.remembered = told.warnings > 0 || told.error.is_some() || hidden;
-        self.take_in_collation(instance, told).await;
+        let asked = self.take_in_collation(instance, told).await;
         self.note_on_connection(instance, statement, told, &before);
-        self.take_in_insert_id(instance, statement, told).await;
+        if let Some(backend) = self.backends.get_mut(instance).filter(|_| asked) {
+            backend.last_user = LastUser::Another;
+        }
+        self.take_in_insert_id(instance, statement).await;
         self.note_created(instance, statement);
         self.settle_trackers(instance, statement).await;
         self.note_answer(instance, statement, told);
@@ -114,33 +118,29 @@ impl Session {
     }
 
     /// Servers tell of a new `character_set_connection`, but not of the `collation_connection` that SET NAMES
-    /// sets along with it (seen on 9.7.4): it has to be asked for. That would take away warnings that the
-    /// client may want to see; then it is asked before the connection's next statement.
-    async fn take_in_collation(&mut self, instance: InstanceId, told: &Told) {
+    /// sets along with it (seen on 9.7.4): it has to be asked for. Says whether it was.
+    async fn take_in_collation(&mut self, instance: InstanceId, told: &Told) -> bool {
         let variables = &told.changes.system_variables;
         let tells = |wanted: &[u8]| variables.iter().rposition(|variable| *variable.name == *wanted);
         let told_charset = tells(b"character_set_connection");
         if told_charset.is_none() || told_charset < tells(b"collation_connection") {
-            return;
+            return false;
         }
         self.state.set_collation(None);
         if told.by_names && tells(b"character_set_client").is_some() {
             self.state.set_names();
         }
         if !told.may_collate {
-            return;
+            return false;
         }
-        self.collation_unknown = true;
-        if !self.remembered {
-            self.ask_collation(instance).await;
-        }
+        // Asking would take away what the client may want to see.
+        self.read_off(instance).await;
+        self.ask_collation(instance).await;
+        true
     }
 
     /// Asks for the collation that a statement has set.
-    pub(super) async fn ask_collation(&mut self, instance: InstanceId) {
-        if !std::mem::take(&mut self.collation_unknown) {
-            return;
-        }
+    async fn ask_collation(&mut self, instance: InstanceId) {
         let Some(backend) = self.backends.get_mut(instance) else { return };
         match backend.query(b"SELECT @@collation_connection").await {
             Ok(Answer::Rows { rows, .. }) => {
@@ -155,11 +155,13 @@ impl Session {
     }
 
     /// `SELECT LAST_INSERT_ID(n)` is told by nobody.
-    async fn take_in_insert_id(&mut self, instance: InstanceId, statement: &Statement, told: &Told) {
+    async fn take_in_insert_id(&mut self, instance: InstanceId, statement: &Statement) {
         let writes = matches!(statement.intent, Intent::Write(_));
-        if writes || !statement.effects.has(Effect::SetsLastInsertId) || told.error.is_some() {
+        if writes || !statement.effects.has(Effect::SetsLastInsertId) {
             return;
         }
+        // After an error, too: of several statements the first may have set it.
+        self.read_off(instance).await;
         let Some(backend) = self.backends.get_mut(instance) else { return };
         let Ok(Answer::Rows { rows, .. }) = backend.query(b"SELECT LAST_INSERT_ID()").await else {
             self.backends.drop_connection(instance);
@@ -171,6 +173,7 @@ impl Session {
             backend.insert_id = id;
             self.state.force_last_insert_id(id);
         }
+        backend.last_user = LastUser::Another;
     }
 
     /// Whether an error to this statement leaves it open what state the server is in.

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
+use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::backends::{Backend, Hidden, NotReady, Roles, UseAs, Variables};
+use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, UseAs, Variables};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -129,7 +130,11 @@ impl Session {
         {
             self.backends.insert(backend);
         }
-        self.backends.get_mut(instance)
+        let backend = self.backends.get_mut(instance)?;
+        if backend.left.take().is_some() {
+            self.left.handed_over = None;
+        }
+        Some(backend)
     }
 
     /// Whether the session has a connection of its own to `instance`, held or parked.
@@ -187,6 +192,9 @@ impl Session {
 
     /// Makes another session's connection this one's.
     async fn take_over(&mut self, mut backend: Backend, how: Borrowed) -> Option<Borrowed> {
+        if backend.hand_over_left().await.is_err() {
+            return None;
+        }
         let reset = backend.hidden == Hidden::Possible;
         if reset && backend.reset(Roles::OfLogin).await.is_err() {
             return None;
@@ -267,15 +275,22 @@ impl Session {
             return;
         }
         let shared = |backend: &Backend| backend.connection.identity.is_some();
-        for backend in self.backends.release(|it| shared(it) && home != Some(it.connection.instance)) {
+        for mut backend in self.backends.release(|it| shared(it) && home != Some(it.connection.instance)) {
             let instance = backend.connection.instance;
             let Some(key) = Key::opened(&backend.connection, &self.login) else { continue };
             if !backend.connection.io.buffer().is_empty() {
                 // One answer too many: nobody knows whose.
                 continue;
             }
-            let remembered = self.remembered && self.last == Some(instance);
-            let kept = if remembered { Kept::ForLastStatement } else { Kept::Freely };
+            let own = backend.last_user == LastUser::ThisSession && self.last == Some(instance);
+            let kept = if own && self.left.is_on(instance) {
+                let (left, handed_over) = oneshot::channel();
+                backend.left = Some(left);
+                self.left.handed_over = Some(handed_over);
+                Kept::ForLastStatement
+            } else {
+                Kept::Freely
+            };
             let tag = self.context.pools().park(self.worker, key, backend, kept);
             if let Some(former) = self.backends.take_tag(instance) {
                 self.context.pools().abandon(former);

@@ -67,6 +67,11 @@ impl Settings {
         Self { schema: schema.map(Into::into), ..self.clone() }
     }
 
+    /// The same with these roles, as a statement that sets them.
+    pub(crate) fn with_role(&self, statement: &[u8]) -> Self {
+        Self { role: Some(statement.into()), ..self.clone() }
+    }
+
     fn variable(&self, name: &str) -> Option<&Value> {
         self.variables.get(name)
     }

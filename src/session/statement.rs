@@ -7,6 +7,7 @@
 use bytes::BytesMut;
 use sluice_protocol::command::QueryView;
 use sluice_protocol::response::{Expect, ResponseRelay};
+use sluice_routing::decide::Listener;
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{End as TransactionEnd, Intent, PrimaryNeed, Statement, WriteKind};
 use sluice_routing::prediction::Misprediction;
@@ -250,6 +251,7 @@ impl Session {
             (told.by_names, told.may_collate) = charset_words(job);
         }
         self.last = Some(instance);
+        self.note_left(instance, job, &told);
         self.note_repeatable(instance, job, &told);
         self.settle(instance, job.statement, &told).await;
         Ok((told, Shown::ToClient))
@@ -258,6 +260,10 @@ impl Session {
     /// Which errors of this server mean "not here, not now" rather than an answer for the client.
     fn hold_back(&self, instance: InstanceId, statement: &Statement) -> HoldBack {
         let effects = &statement.effects;
+        let split = self.listener == Listener::Split;
+        if split && self.at_home_on_replica() && self.facts.in_read_only_transaction() {
+            return HoldBack::AsReadOnlyTransaction(self.client_capabilities());
+        }
         if effects.has(Effect::SeveralStatements) || effects.has(Effect::Unprovable) {
             return HoldBack::Nothing;
         }
@@ -324,6 +330,7 @@ impl Session {
             return Ok(());
         }
         self.let_go_if_idle();
+        self.left.failed(&error);
         match self.answer_packet(&error.encode(self.client_capabilities())).await {
             Ok(()) if stopping => Err(Next::End(End::Failed)),
             Ok(()) => Err(Next::Fail(Failure::AlreadyAnswered)),

@@ -37,6 +37,8 @@ pub enum Answer {
     Ok(OkSummary),
     /// A result set.
     Rows {
+        /// The definitions of its columns, as they came.
+        columns: Vec<Vec<u8>>,
         /// Its rows in order.
         rows: Vec<Row>,
         /// What its end told.
@@ -52,6 +54,7 @@ pub struct AnswerReader {
     limits: AnswerLimits,
     place: Place,
     columns: u64,
+    definitions: Vec<Vec<u8>>,
     rows: Vec<Row>,
     bytes: usize,
 }
@@ -67,7 +70,7 @@ impl AnswerReader {
     /// For one answer within these limits.
     #[must_use]
     pub const fn new(limits: AnswerLimits) -> Self {
-        Self { limits, place: Place::Start, columns: 0, rows: Vec::new(), bytes: 0 }
+        Self { limits, place: Place::Start, columns: 0, definitions: Vec::new(), rows: Vec::new(), bytes: 0 }
     }
 
     /// Takes complete packets off the front of the input: how many bytes it has used, and the answer once complete.
@@ -110,12 +113,14 @@ impl AnswerReader {
                 }
                 self.place = Place::Columns { left: self.columns };
             }
-            Place::Columns { left } if left > 1 => self.place = Place::Columns { left: left - 1 },
-            Place::Columns { .. } => self.place = Place::Rows,
+            Place::Columns { left } => {
+                self.definitions.push(payload.to_vec());
+                self.place = if left > 1 { Place::Columns { left: left - 1 } } else { Place::Rows };
+            }
             // Packets here are within the limit of bytes, so a value whose length begins with 0xFE is not among them.
             Place::Rows if first == EOF_HEADER => {
-                let rows = std::mem::take(&mut self.rows);
-                return Ok(Some(Answer::Rows { rows, end: last(payload)? }));
+                let (columns, rows) = (std::mem::take(&mut self.definitions), std::mem::take(&mut self.rows));
+                return Ok(Some(Answer::Rows { columns, rows, end: last(payload)? }));
             }
             Place::Rows if self.rows.len() >= self.limits.rows => {
                 return Err(ResponseError::OverLimit("rows"));

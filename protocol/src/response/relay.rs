@@ -32,6 +32,8 @@ pub struct ResponseRelay {
     place: Place,
     /// Columns of the current result set.
     columns: u64,
+    /// Rows of it so far.
+    rows: u64,
     /// Bytes of the current frame that were let through before they came.
     body: usize,
     /// Whether the next frame goes on with a packet whose first frame was full.
@@ -59,6 +61,7 @@ impl ResponseRelay {
             status: status & LASTING,
             place: Place::first(expect),
             columns: 0,
+            rows: 0,
             body: 0,
             continued: false,
             shift: 0,
@@ -122,6 +125,7 @@ impl ResponseRelay {
             let kind = self.place.kind(first, length)?;
             if matches!(kind, Kind::Data | Kind::LastData) {
                 self.let_pass(input, at, length);
+                self.rows += u64::from(self.place == Place::Rows);
                 let ended = matches!(kind, Kind::LastData);
                 let next = self.place.after_data(self.client.deprecates_eof());
                 self.place = if ended { Place::Finished } else { next };
@@ -227,8 +231,8 @@ impl ResponseRelay {
                 let repeats = matches!(self.expect, Expect::Query | Expect::Execute);
                 self.place = if more && repeats { Place::Start } else { Place::Finished };
                 self.status = summary.status & LASTING;
-                let columns = std::mem::take(&mut self.columns);
-                Ok((left, Some(ResponseEvent::Ok { summary, columns })))
+                let (columns, rows) = (std::mem::take(&mut self.columns), std::mem::take(&mut self.rows));
+                Ok((left, Some(ResponseEvent::Ok { summary, columns, rows })))
             }
         }
     }

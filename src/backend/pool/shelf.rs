@@ -12,12 +12,9 @@ use crate::backend::places::Wanted;
 
 /// Idle connections looked at for the nearest one. More would cost more than they save.
 const MAX_LOOKED_AT: usize = 32;
-/// How long a connection that remembers something about its owner's last statement is kept for him even
-/// though others wait.
-const REMEMBERED: Duration = Duration::from_secs(1);
 /// A connection used within this time is left to its owner unless somebody has to wait for a place: he is about
-/// to come back, perhaps for what his last statement left there (ROW_COUNT(), FOUND_ROWS()), and setting two busy
-/// sessions' states in turn costs more than a second connection.
+/// to come back, perhaps for what his last statement left there, and setting two busy sessions' states in turn costs
+/// more than a second connection.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Where a parked connection is.
@@ -45,7 +42,8 @@ impl Tag {
 pub enum Kept {
     /// Nothing that could not be set up elsewhere.
     Freely,
-    /// What SHOW WARNINGS or the like would tell of the last statement: the last to be lent out.
+    /// What SHOW WARNINGS or the like would tell of the last statement, which has to be read off it first: the last
+    /// to be lent out.
     ForLastStatement,
 }
 
@@ -63,15 +61,6 @@ struct Entry<P> {
     owner: Owner,
     promised: bool,
     parked_at: Instant,
-}
-
-impl<P: Pooled> Entry<P> {
-    fn spared(&self, now: Instant) -> bool {
-        match self.kept {
-            Kept::Freely => true,
-            Kept::ForLastStatement => now.duration_since(self.parked_at) >= REMEMBERED,
-        }
-    }
 }
 
 /// The order in which connections give way: those without an owner first, then the one parked longest.
@@ -174,7 +163,7 @@ impl<P: Pooled> Shelf<P> {
         let mut looked_at = 0;
         for slot in (0..count).map(|step| (begin + step) % count) {
             let Some(Some(entry)) = self.slots.get(slot) else { continue };
-            if entry.key != key || entry.promised || entry.kept != Kept::Freely {
+            if entry.key != key || entry.promised {
                 continue;
             }
             looked_at += 1;
@@ -196,10 +185,9 @@ impl<P: Pooled> Shelf<P> {
     }
 
     /// The connection to this instance that gives way first, if one may.
-    pub(super) fn to_spare(&self, worker: usize, instance: InstanceId, now: Instant) -> Option<(Rank, Tag)> {
+    pub(super) fn to_spare(&self, worker: usize, instance: InstanceId) -> Option<(Rank, Tag)> {
         let entries = self.slots.iter().enumerate().filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
-        let spared = entries
-            .filter(|(_, entry)| entry.key.instance == instance && !entry.promised && entry.spared(now));
+        let spared = entries.filter(|(_, entry)| entry.key.instance == instance && !entry.promised);
         let (slot, entry) =
             spared.min_by_key(|(_, entry)| (entry.kept, entry.owner == Owner::Lives, entry.parked_at))?;
         let rank = (entry.kept, entry.owner == Owner::Lives, entry.parked_at);

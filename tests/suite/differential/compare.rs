@@ -134,26 +134,7 @@ const ALLOWED: &[Known] = &[
 ];
 
 /// Faults that are known and not mended yet.
-const OPEN: &[Known] = &[
-    case(
-        "FOUND_ROWS after a write",
-        "a: SELECT",
-        "rows",
-        "asked on the primary though the read was elsewhere",
-    ),
-    case("", "a: SHOW WARNINGS", "", DIAGNOSTICS),
-    case("errors of the last", "a: S", "", DIAGNOSTICS),
-    case("warnings of", "a: SHOW", "", DIAGNOSTICS),
-    case(
-        "near miss",
-        "a: SELECT ROW_COUNT()",
-        "rows",
-        "ROW_COUNT() is lost with a connection given back, rarely",
-    ),
-    case("", "a: SELECT 'after', ROW_COUNT()", "rows", "ROW_COUNT() is lost with a replica's connection"),
-];
-/// Errors and warnings of the last statement.
-const DIAGNOSTICS: &str = "what the last statement left is lost when its connection was lent, or a switchover came, before the question";
+const OPEN: &[Known] = &[];
 
 /// Longest piece of a value that is shown.
 const EXCERPT: usize = 300;

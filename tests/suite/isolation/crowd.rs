@@ -89,7 +89,7 @@ impl Member {
                 op = Op::LookAside;
             }
             actor.act(&self.ground, &mut root, &op, step.then).await?;
-            if actor.model.holds() {
+            if actor.model.is_tied() {
                 held += 1;
             } else {
                 (permit, held) = (None, 0);

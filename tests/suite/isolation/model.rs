@@ -42,15 +42,6 @@ struct Diagnostics {
     row_count: Option<i64>,
     found_rows: Option<u64>,
     warnings: Option<Vec<u16>>,
-    /// What it left is not known, but it is nothing that ties.
-    quiet: bool,
-}
-
-impl Diagnostics {
-    /// Whether there is nothing to ask about that a connection would have to be kept for.
-    fn is_quiet(&self) -> bool {
-        self.quiet || self.warnings.as_ref().is_some_and(Vec::is_empty)
-    }
 }
 
 /// One session as it must be. See the module's documentation.
@@ -112,7 +103,7 @@ impl Model {
             texts: Default::default(),
             statements: Default::default(),
             insert_id: 0,
-            last: Diagnostics { quiet: true, ..Diagnostics::default() },
+            last: Diagnostics::default(),
             stuck: false,
         }
     }
@@ -128,11 +119,6 @@ impl Model {
     }
 
     /// Whether something may tie the session to one connection now. At least all that Sluice pins for.
-    pub(super) fn holds(&self) -> bool {
-        self.is_tied() || !self.last.is_quiet()
-    }
-
-    /// The same, without what the next statement ends anyway.
     pub(super) fn is_tied(&self) -> bool {
         self.stuck
             || self.data.may_roll_back()
@@ -150,10 +136,6 @@ impl Model {
             | Op::NextTransaction { .. }
             | Op::Autocommit { on: false }
             | Op::Timestamp { .. }
-            | Op::CalcFoundRows { .. }
-            | Op::Warn(_)
-            | Op::Fail(_)
-            | Op::SetFails { .. }
             | Op::CreateTemp(_)
             | Op::CreateTempSelect(_)
             | Op::DropTemp { .. }
@@ -164,8 +146,8 @@ impl Model {
             | Op::CallRows
             | Op::Several(_)
             | Op::Execute(_)
-            | Op::Prepare { .. }
             | Op::Role(_) => true,
+            Op::Fail(failing) => failing.may_pin(),
             Op::SetUser { value, .. } => !is_plain_literal(*value),
             Op::Set { setting, .. } => self.reads_differently(*setting),
             Op::SetDefault { setting } => self.reads_differently(*setting),
@@ -173,8 +155,12 @@ impl Model {
                 self.reads_differently(first.0) || self.reads_differently(second.0)
             }
             Op::SetNames { .. } => self.has_user_variables(),
-            Op::LookAside => self.values["group_concat_max_len"] == "8",
             Op::Look
+            | Op::LookAside
+            | Op::CalcFoundRows { .. }
+            | Op::Warn(_)
+            | Op::SetFails { .. }
+            | Op::Prepare { .. }
             | Op::Read
             | Op::ReadSecret
             | Op::Autocommit { on: true }
@@ -230,10 +216,6 @@ impl Model {
             Op::CreateTempSelect(name) if self.data.may_roll_back() => Op::CreateTemp(name),
             Op::DropTemp { name, .. } if self.data.may_roll_back() || self.read_only != Some(false) => {
                 Op::DropTemp { name, temporary: true }
-            }
-            // On a replica the server refuses it; Sluice does not yet end the transaction there first.
-            Op::Begin(_) if self.data.explicit && self.read_only != Some(false) => {
-                Op::Commit(super::operations::Chain::No)
             }
             other => other,
         }

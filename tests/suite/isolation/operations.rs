@@ -124,6 +124,13 @@ pub(super) enum Failing {
     SubqueryRows,
 }
 
+impl Failing {
+    /// Whether it may have done something that ties, as far as can be told from outside.
+    pub(super) fn may_pin(self) -> bool {
+        matches!(self, Self::UnknownProcedure | Self::UnknownVariable)
+    }
+}
+
 /// Texts to prepare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
@@ -250,6 +257,32 @@ pub(super) enum Op {
     KillIdle {
         victim: usize,
     },
+}
+
+impl Op {
+    /// Whether it may tie where it is one of several in a text: what is set there, and whether it was, nobody can tell.
+    pub(super) fn may_pin_among_others(&self) -> bool {
+        match self {
+            Self::Fail(failing) => failing.may_pin(),
+            Self::Read
+            | Self::Insert { .. }
+            | Self::Update { .. }
+            | Self::Delete
+            | Self::InsertIdOf { .. }
+            | Self::SetInsertId { .. }
+            | Self::CalcFoundRows { .. }
+            | Self::Warn(_)
+            | Self::ReadTemp(_)
+            | Self::Begin(_)
+            | Self::Commit(_)
+            | Self::Rollback(_)
+            | Self::Savepoint(_)
+            | Self::RollbackTo(_)
+            | Self::Release(_)
+            | Self::ImplicitCommit => false,
+            _ => true,
+        }
+    }
 }
 
 /// A question about the statement before; asked right before the session's next operation.

@@ -144,7 +144,7 @@ async fn make_room(
     }
     loop {
         let others = (0..actors.len()).filter(|&slot| slot != session);
-        let holding: Vec<usize> = others.filter(|&slot| actors[slot].model.holds()).collect();
+        let holding: Vec<usize> = others.filter(|&slot| actors[slot].model.is_tied()).collect();
         let Some(&evicted) = holding.first().filter(|_| holding.len() >= ground.permits) else {
             return Ok(());
         };

@@ -23,7 +23,7 @@ fn read(limits: AnswerLimits, stream: &[u8], piece: usize) -> Result<Option<Answ
 fn rows_are_collected_however_they_are_cut() {
     let stream = packets(&[b"\x02", b"\x03def", b"\x03def", b"\x03abc\xfb", b"\x00\x011", END]);
     for piece in 1..=stream.len() {
-        let Ok(Some(Answer::Rows { rows, end })) = read(AnswerLimits::default(), &stream, piece) else {
+        let Ok(Some(Answer::Rows { rows, end, .. })) = read(AnswerLimits::default(), &stream, piece) else {
             panic!()
         };
         assert_eq!(rows, [vec![Some(b"abc".to_vec()), None], vec![Some(vec![]), Some(b"1".to_vec())]]);

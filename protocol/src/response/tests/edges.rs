@@ -9,7 +9,7 @@ const OK: &[u8] = b"\x00\x01\x00\x02\x00\x00\x00";
 
 fn ok_of(event: &ResponseEvent) -> (&OkSummary, u64) {
     match event {
-        ResponseEvent::Ok { summary, columns } => (summary, *columns),
+        ResponseEvent::Ok { summary, columns, .. } => (summary, *columns),
         other @ (ResponseEvent::Error(_) | ResponseEvent::Prepared(_)) => panic!("{other:?}"),
     }
 }
@@ -24,6 +24,7 @@ fn a_point_select_passes_in_one_step() {
     assert_eq!(bytes, stream.len());
     let (summary, columns) = ok_of(&event);
     assert_eq!((summary.kind, columns, summary.changes.is_empty()), (OkKind::ResultEnd, 1, true));
+    assert!(matches!(event, ResponseEvent::Ok { rows: 1, .. }));
     assert!(relay.is_complete());
     assert_eq!(relay.advance(&mut []).unwrap(), Advance::Complete);
 }

@@ -94,21 +94,19 @@ impl Model {
     /// The last statement returned so many rows.
     pub(super) fn after_rows(&mut self, count: usize, warnings: &[u16]) {
         let found_rows = u64::try_from(count).ok();
-        self.last =
-            Diagnostics { row_count: Some(-1), found_rows, warnings: Some(warnings.to_vec()), quiet: false };
+        self.last = Diagnostics { row_count: Some(-1), found_rows, warnings: Some(warnings.to_vec()) };
     }
 
     /// The last statement changed so many rows.
     pub(super) fn after_change(&mut self, affected: u64, warnings: &[u16]) {
         let row_count = i64::try_from(affected).ok();
-        self.last =
-            Diagnostics { row_count, found_rows: None, warnings: Some(warnings.to_vec()), quiet: false };
+        self.last = Diagnostics { row_count, found_rows: None, warnings: Some(warnings.to_vec()) };
     }
 
     /// The last statement failed.
     pub(super) fn after_error(&mut self, answer: &Answer) {
         let warnings = Some(vec![answer.code()]);
-        self.last = Diagnostics { row_count: Some(-1), found_rows: None, warnings, quiet: false };
+        self.last = Diagnostics { row_count: Some(-1), found_rows: None, warnings };
     }
 
     /// Nothing is known of what the last statement left.

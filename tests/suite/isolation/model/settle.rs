@@ -14,8 +14,6 @@ use crate::isolation::settings::{CHARSETS, SETTINGS};
 
 /// Error of a write in a read-only transaction.
 const READ_ONLY: u16 = 1792;
-/// The same where the transaction is on a replica: that is checked first there.
-const READ_ONLY_SERVER: u16 = 1290;
 
 impl Model {
     /// Judges the results of a COM_QUERY or COM_INIT_DB made for this operation, and takes in what it did.
@@ -52,12 +50,7 @@ impl Model {
     }
 
     fn settle_several(&mut self, ops: &[Op], answers: &[Answer]) -> Judged {
-        self.stuck |= ops.iter().any(|op| {
-            matches!(
-                op,
-                Op::SetUser { .. } | Op::Role(_) | Op::CreateTemp(_) | Op::Set { .. } | Op::SetNames { .. }
-            )
-        });
+        self.stuck |= ops.iter().any(Op::may_pin_among_others);
         for (index, op) in ops.iter().enumerate() {
             let Some(answer) = answers.get(index) else {
                 return Err(format!("result {index} is missing: {answers:?}"));
@@ -199,7 +192,6 @@ impl Model {
         self.counter += 1;
         self.statements[name] = None;
         self.after_unknown();
-        self.last.quiet = code.is_none();
         if self.may_prepare(text, code)? {
             let token = String::new();
             self.statements[name] = Some(PreparedText { text, schema: self.schema, token });
@@ -222,9 +214,7 @@ impl Model {
     /// COM_STMT_CLOSE was sent.
     pub(in crate::isolation) fn closed(&mut self, name: usize) {
         self.statements[name] = None;
-        let quiet = self.last.is_quiet();
         self.after_unknown();
-        self.last.quiet = quiet;
     }
 
     /// COM_CHANGE_USER succeeded: another session on the same connection.
@@ -244,7 +234,6 @@ impl Model {
     /// KILL QUERY of a session of the own account, or of somebody else's.
     pub(in crate::isolation) fn killed(&mut self, answer: &Answer, own: bool) -> Judged {
         self.after_unknown();
-        self.last.quiet = own;
         if own { self.done(answer).map(drop) } else { self.error(answer, &[1095]) }
     }
 
@@ -367,7 +356,7 @@ impl Model {
 
 /// Whether an error says that nothing can be written here or now.
 fn is_read_only(code: u16) -> bool {
-    [READ_ONLY, READ_ONLY_SERVER].contains(&code)
+    code == READ_ONLY
 }
 
 const _: () = assert!(NAMES_EACH == 3, "procedures and prepared texts use @u0, @u1 and @u2");

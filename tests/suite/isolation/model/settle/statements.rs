@@ -70,9 +70,7 @@ impl Model {
         }
         if let Op::Use { way: Way::Command, .. } = op {
             // No statement: something of what the one before left stays.
-            let quiet = self.last.is_quiet();
             self.after_unknown();
-            self.last.quiet = quiet;
             return Ok(());
         }
         self.after_change(0, &[]);
@@ -302,7 +300,7 @@ impl Model {
             Failing::SubqueryRows => 1242,
         };
         self.error(answer, &[due])?;
-        self.stuck |= failing == Failing::UnknownProcedure;
+        self.stuck |= failing.may_pin();
         self.data.perhaps_touched();
         self.after_error(answer);
         Ok(())

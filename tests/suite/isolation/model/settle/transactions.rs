@@ -61,6 +61,12 @@ impl Model {
                     self.after_change(0, &[]);
                 }
             },
+            // An ALTER TABLE among several statements. Servers go by the session's default here; Sluice refuses it within
+            // any read-only transaction on a replica.
+            _ if self.read_only != Some(false) && super::is_read_only(answer.code()) => {
+                self.data.perhaps_touched();
+                self.after_error(answer);
+            }
             _ => {
                 self.done(answer)?;
                 self.data.commit();
