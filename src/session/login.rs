@@ -140,7 +140,7 @@ enum Verdict {
 /// What a server says to a password that a client has told.
 enum Word {
     /// The client is in.
-    Yes(BackendConnection),
+    Yes(Box<BackendConnection>),
     /// It asks the client itself for something else.
     AsksClient(Box<Handover>),
 }
@@ -252,7 +252,7 @@ async fn judge_told(
     context: &LoginContext,
 ) -> Result<(Proof, Verdict), Failure> {
     match ask_about_told(secret.clone(), login, entry, context).await? {
-        Word::Yes(connection) => Ok((Proof::Told(secret), Verdict::Server(connection.into()))),
+        Word::Yes(connection) => Ok((Proof::Told(secret), Verdict::Server(connection))),
         Word::AsksClient(handover) => judge_relayed(applicant, handover, login, entry, context).await,
     }
 }
@@ -300,7 +300,7 @@ async fn ask_about_told(
         Err(_) => {}
     }
     match verdict {
-        Ok(connection) => Ok(Word::Yes(connection)),
+        Ok(connection) => Ok(Word::Yes(Box::new(connection))),
         Err(DialError::AsksClient(handover)) => Ok(Word::AsksClient(handover)),
         Err(error) => Err(error.into()),
     }

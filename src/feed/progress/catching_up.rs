@@ -1,7 +1,8 @@
 //! How long replicas take to get what readers wait for, and so how long a reader should wait.
 //!
 //! One demand at a time is followed until a replica meets it, whether its reader still waits or not: otherwise
-//! only the waits that were long enough would be measured.
+//! only the waits that were long enough would be measured. Where replicas are slow, most readers do not wait; a few go
+//! on, as writers that wait for nobody only leave slow replicas further behind, and it would never get better.
 //!
 //! Never here: a clock, a wait.
 
@@ -21,6 +22,10 @@ const HOPELESS: Duration = Duration::from_millis(50);
 const SPREAD: u32 = 3;
 /// A demand that is not met for this long counts as having taken it.
 const GIVEN_UP: Duration = Duration::from_secs(1);
+/// Longest time that one measurement counts as: a single hiccup does not make the average hopeless for long.
+const MOST_COUNTED: Duration = Duration::from_millis(200);
+/// One of so many readers waits even where it is hopeless.
+const PERSISTENT: u32 = 8;
 /// The weight of one measurement in the average is one of this many.
 const MEMORY: u32 = 8;
 
@@ -29,11 +34,13 @@ const MEMORY: u32 = 8;
 pub(super) struct CatchingUp {
     average: Duration,
     followed: Option<(Arc<Required>, Instant)>,
+    /// Readers since it became hopeless.
+    turned_away: u32,
 }
 
 impl Default for CatchingUp {
     fn default() -> Self {
-        Self { average: LEAST / SPREAD, followed: None }
+        Self { average: LEAST / SPREAD, followed: None, turned_away: 0 }
     }
 }
 
@@ -44,7 +51,12 @@ impl CatchingUp {
         if self.followed.is_none() && !required.written.is_empty() {
             self.followed = Some((Arc::clone(required), now));
         }
-        (self.average <= HOPELESS).then(|| (self.average * SPREAD).clamp(LEAST, MOST))
+        if self.average <= HOPELESS {
+            self.turned_away = 0;
+            return Some((self.average * SPREAD).clamp(LEAST, MOST));
+        }
+        self.turned_away = self.turned_away.wrapping_add(1);
+        self.turned_away.is_multiple_of(PERSISTENT).then_some(MOST)
     }
 
     /// A replica has executed this.
@@ -67,7 +79,7 @@ impl CatchingUp {
     }
 
     fn measured(&mut self, took: Duration) {
-        self.average = (self.average * (MEMORY - 1) + took) / MEMORY;
+        self.average = (self.average * (MEMORY - 1) + took.min(MOST_COUNTED)) / MEMORY;
     }
 }
 
@@ -106,8 +118,23 @@ mod tests {
         let usual = after(&mut catching_up, start, 10).unwrap();
         assert!((28..=30).contains(&usual.as_millis()), "{usual:?}");
         assert_eq!(after(&mut catching_up, start, 40), Some(MOST));
-        assert_eq!(after(&mut catching_up, start, 400), None);
-        assert_eq!(after(&mut catching_up, start, 10_000), None, "never met in time");
+        let mut turned_away = |ms| {
+            after(&mut catching_up, start, ms);
+            (0..8).filter(|_| catching_up.patience(&wants("s:1"), start).is_none()).count()
+        };
+        assert_eq!(turned_away(400), 7);
+        assert_eq!(turned_away(10_000), 7, "never met in time");
         assert!(after(&mut catching_up, start, 3).is_some(), "it gets better again");
+    }
+
+    #[test]
+    fn one_hiccup_is_soon_forgotten_and_somebody_always_waits() {
+        let (mut catching_up, start) = (CatchingUp::default(), Instant::now());
+        catching_up.patience(&wants("s:1"), start);
+        catching_up.saw(&set("s:1"), start + Duration::from_secs(30));
+        assert!(catching_up.patience(&wants("s:2"), start).is_some(), "one does not make it hopeless");
+        after(&mut catching_up, start, 10_000);
+        let waiting = (0..80).filter(|_| catching_up.patience(&wants("s:3"), start).is_some()).count();
+        assert_eq!(waiting, 10);
     }
 }

@@ -168,7 +168,7 @@ async fn entry(path: &DataPath) -> Arc<Entry> {
 async fn value(io: &mut PacketStream, sql: &str) -> String {
     match ask(io, sql).await {
         Answer::Rows { rows, .. } => String::from_utf8(rows[0][0].clone().unwrap()).unwrap(),
-        other => panic!("{sql}: {other:?}"),
+        other @ (Answer::Ok(_) | Answer::Error(_)) => panic!("{sql}: {other:?}"),
     }
 }
 
