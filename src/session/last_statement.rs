@@ -68,7 +68,7 @@ impl Session {
             }
             Question::Values(_) | Question::Diagnostics => {
                 let text = put_in(view.text, self.facts.mode(), &self.left.values());
-                let view = QueryView { attributes: view.attributes.clone(), text: &text };
+                let view = QueryView { attributes: view.attributes, text: &text };
                 self.run_job(&Job { body: Body::Query { view, frames: None }, ..*job }).await
             }
         }
@@ -200,7 +200,11 @@ impl Session {
                 self.left.row_count = Some(if told.error.is_some() { -1 } else { 0 });
                 return self.note_conditions(job.statement, told);
             }
-            _ => return,
+            Expect::Fetch
+            | Expect::BinlogStream
+            | Expect::FieldList
+            | Expect::Statistics
+            | Expect::Nothing => return,
         }
         if let Some(question) = self.asking.filter(|_| about_last && told.error.is_none())
             && question.keeps_conditions()
