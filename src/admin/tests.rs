@@ -313,7 +313,7 @@ async fn a_route_is_explained() {
         routes.iter().map(|route| (&route["listener"], &route["situation"], &route["to"])).collect();
     assert_eq!(places.len(), 6);
     assert_eq!(places[0], (&json!("split"), &json!("autocommit"), &json!("primary")));
-    let quoted = r#"{"statement": "SELECT \"a\" FROM t", "sql_mode": "ANSI_QUOTES", "charset": "gbk"}"#;
+    let quoted = r#"{"statement": "SELECT \"ä\" FROM t", "sql_mode": "ANSI_QUOTES", "charset": "gbk"}"#;
     assert_eq!(post(at, "/explain/route", "", quoted).await.1["intent"], "primary:charset");
     assert_eq!(post(at, "/explain/route", "", "{}").await.0, 400);
 }
