@@ -100,7 +100,9 @@ pub fn plan(
     }
     steps.extend(fences(view, record, &assessment.verdict));
     steps.extend(
+        // One that is still to be fenced may have commits waiting: fencing lets go of them once nobody can be told OK.
         others(view, record)
+            .filter(|(_, s)| !s.is_writable())
             .filter(|(_, s)| s.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.waiting.is_on()))
             .map(|(instance, _)| Step::StopWaiting(instance.id)),
     );

@@ -187,3 +187,12 @@ fn an_operation_left_behind_is_undone_before_and_finished_after_the_epoch_change
     let closed = close_operation(&left);
     assert_eq!((closed.ackers, closed.operation), (vec![uuid(2)], None));
 }
+
+#[test]
+fn a_former_primary_is_fenced_before_its_commits_are_let_go() {
+    let mut view = healthy(3);
+    semi_sync(&mut view, 2, |s| s.waiting = Switch::On);
+    spoil(&mut view, 2, |s| s.read_only = Switch::Off);
+    let steps = steps_for(&view, &record(3), Trust::Checked);
+    assert!(steps.contains(&Step::Fence(DB2)) && !steps.contains(&Step::StopWaiting(DB2)), "{steps:?}");
+}
