@@ -97,6 +97,12 @@ impl Handover {
         self.target
     }
 
+    /// What the server asks for, until it was [heard](Self::hear).
+    #[must_use]
+    pub fn asked(&self) -> Option<&[u8]> {
+        self.asked.as_deref()
+    }
+
     /// Whether what is sent to the server is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {

@@ -32,7 +32,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use self::admissions::Admission;
-use self::exchange::{Applicant, Proof};
+use self::exchange::{Applicant, LastWord, Proof};
 use self::guesses::Leave;
 use self::refusal::Failure;
 use crate::backend::{BackendConnection, BackendLogin, DialError, Handover, PacketStream, Secret, Stream};
@@ -118,11 +118,13 @@ async fn decide(
     if !context.settings().rules.admit(&login.user, entry.peer.ip()) {
         return Err(Failure::denied(&login.user, entry.peer, !request.auth_response.is_empty()));
     }
-    if context.is_relayed(&login.user, &request.plugin) {
-        return let_in(applicant, Proof::ToServer, login, entry, context).await;
-    }
-    let auth = request.begin_auth(exchange::nonce())?;
-    let proof = applicant.prove(auth, &login.user, context).await?;
+    let proof = match context.begin_relayed(&login, &request.plugin, entry).await? {
+        Some(handover) => Proof::Begun(handover),
+        None => {
+            let auth = request.begin_auth(exchange::nonce())?;
+            applicant.prove(auth, &login.user, context).await?
+        }
+    };
     let_in(applicant, proof, login, entry, context).await
 }
 
@@ -171,7 +173,7 @@ async fn let_in(
     context: &LoginContext,
 ) -> Result<Judged, Failure> {
     let since = context.admissions.generation();
-    let (proof, verdict) = judge(applicant, proof, &mut login, entry, context).await?;
+    let (last_word, verdict) = judge(applicant, proof, &mut login, entry, context).await?;
     let said = match &verdict {
         Verdict::Server(connection) => Some(Admission::of(connection)),
         Verdict::Remembered(admission) => Some(admission.clone()),
@@ -196,7 +198,7 @@ async fn let_in(
         }
     }
     applicant.deadline = Instant::now() + ANSWER;
-    applicant.welcome(&proof, &ok).await?;
+    applicant.welcome(last_word, &ok).await?;
     if context.settings().retention == Retention::None {
         login.secret = login.secret.map(|secret| secret.without_password());
     }
@@ -211,21 +213,18 @@ async fn judge(
     login: &mut BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(Proof, Verdict), Failure> {
+) -> Result<(LastWord, Verdict), Failure> {
     let (known, attempt) = match proof {
         Proof::Told(secret) => return judge_told(applicant, secret, login, entry, context).await,
-        Proof::ToServer => {
-            let handover = context.begin_relayed(login, entry).await?;
-            return judge_relayed(applicant, handover, login, entry, context).await;
-        }
+        Proof::Begun(handover) => return judge_relayed(applicant, handover, login, entry, context).await,
         Proof::Remembered(known, attempt) => (known, attempt),
     };
     login.prove_with(known.secret.clone(), context);
     if let Some(admission) = context.admitted(login, &known) {
-        return Ok((Proof::Remembered(known, attempt), Verdict::Remembered(admission)));
+        return Ok((LastWord::FastOk, Verdict::Remembered(admission)));
     }
     match verify::verify(context, login, entry.listener).await {
-        Ok(connection) => Ok((Proof::Remembered(known, attempt), Verdict::Server(connection.into()))),
+        Ok(connection) => Ok((LastWord::FastOk, Verdict::Server(connection.into()))),
         Err(DialError::NoSecret) => {
             let secret = applicant.ask(attempt, context).await?;
             judge_told(applicant, secret, login, entry, context).await
@@ -235,7 +234,7 @@ async fn judge(
         }
         Err(error) if known.age < context.settings().max_age && unreachable(&error) => {
             let verdict = context.admitted(login, &known).map_or(Verdict::Nobody, Verdict::Remembered);
-            Ok((Proof::Remembered(known, attempt), verdict))
+            Ok((LastWord::FastOk, verdict))
         }
         Err(error) => {
             context.admissions.forget(login);
@@ -250,9 +249,9 @@ async fn judge_told(
     login: &mut BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(Proof, Verdict), Failure> {
-    match ask_about_told(secret.clone(), login, entry, context).await? {
-        Word::Yes(connection) => Ok((Proof::Told(secret), Verdict::Server(connection))),
+) -> Result<(LastWord, Verdict), Failure> {
+    match ask_about_told(secret, login, entry, context).await? {
+        Word::Yes(connection) => Ok((LastWord::Ok, Verdict::Server(connection))),
         Word::AsksClient(handover) => judge_relayed(applicant, handover, login, entry, context).await,
     }
 }
@@ -264,10 +263,10 @@ async fn judge_relayed(
     login: &mut BackendLogin,
     entry: &Entry,
     context: &LoginContext,
-) -> Result<(Proof, Verdict), Failure> {
+) -> Result<(LastWord, Verdict), Failure> {
     (login.secret, login.identity) = (None, None);
     let connection = relayed::relay(applicant, handover, login, entry, context).await?;
-    Ok((Proof::ToServer, Verdict::Server(connection.into())))
+    Ok((LastWord::Ok, Verdict::Server(connection.into())))
 }
 
 /// Asks a server about a password that the client has told, unless there were too many wrong ones.
@@ -425,14 +424,17 @@ async fn change(
         client_capabilities: caps,
         attributes: attributes(&request.attributes, entry),
     };
-    if context.is_relayed(&login.user, &AuthPlugin::CachingSha2) {
-        return let_in(applicant, Proof::ToServer, login, entry, context).await;
-    }
-    let channel = match applicant.client.stream().is_tls() {
-        true => ChannelSecurity::Secure,
-        false => ChannelSecurity::Plain,
+    let proof = match context.begin_relayed(&login, &AuthPlugin::CachingSha2, entry).await? {
+        Some(handover) => Proof::Begun(handover),
+        None => {
+            let channel = match applicant.client.stream().is_tls() {
+                true => ChannelSecurity::Secure,
+                false => ChannelSecurity::Plain,
+            };
+            let auth = ServerAuth::switch(exchange::nonce(), channel);
+            applicant.prove(auth, &login.user, context).await?
+        }
     };
-    let proof = applicant.prove(ServerAuth::switch(exchange::nonce(), channel), &login.user, context).await?;
     let_in(applicant, proof, login, entry, context).await
 }
 

@@ -19,7 +19,7 @@ use super::guesses::Leave;
 use super::refusal::Failure;
 use super::verifiers::Known;
 use super::{LoginContext, LoginEnd};
-use crate::backend::{PacketStream, Secret};
+use crate::backend::{Handover, PacketStream, Secret};
 use crate::session::client_stream::accept_tls;
 
 /// Largest packet of a client that is not logged in, in bytes. Connection attributes may have 64 KiB.
@@ -58,8 +58,17 @@ pub(super) enum Proof {
     Remembered(Known, Attempt),
     /// By telling it.
     Told(Secret),
-    /// To the server itself, which has let it in.
-    ToServer,
+    /// Not yet: it will, to the server itself.
+    Begun(Box<Handover>),
+}
+
+/// How a login that is right ends for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastWord {
+    /// Its scramble was enough, which it is told before the OK.
+    FastOk,
+    /// It has told more than a scramble, and waits for the OK alone.
+    Ok,
 }
 
 /// A client on its way, with the deadline for its login.
@@ -189,10 +198,10 @@ impl Applicant<'_> {
     }
 
     /// Tells the client that it is in: `ok` is the payload of the final OK.
-    pub(super) async fn welcome(&mut self, proof: &Proof, ok: &[u8]) -> Result<(), Failure> {
-        match proof {
-            Proof::Remembered(..) => self.write(&FAST_OK).await?,
-            Proof::Told(_) | Proof::ToServer => {}
+    pub(super) async fn welcome(&mut self, last_word: LastWord, ok: &[u8]) -> Result<(), Failure> {
+        match last_word {
+            LastWord::FastOk => self.write(&FAST_OK).await?,
+            LastWord::Ok => {}
         }
         self.write(ok).await?;
         self.client.set_sequence(0);

@@ -35,6 +35,9 @@ const EXCHANGE: Duration = Duration::from_secs(60);
 const PACKETS: u32 = 64;
 /// Largest packet of a client within it; a Kerberos ticket of Active Directory has up to 64 KiB.
 const PACKET: usize = 80 * 1024;
+/// What MariaDB's C library names while it has no plugin at hand, for instance because another thread is just loading
+/// it (`dummy_fallback_auth` in its `my_auth.c`).
+const NO_PLUGIN: &[u8] = b"dummy_fallback_auth";
 /// Most account names remembered.
 const MAX_ACCOUNTS: usize = 1024;
 /// How long an account is remembered since it was met last.
@@ -75,11 +78,11 @@ impl Relayed {
 }
 
 impl LoginContext {
-    /// Whether a login is passed through from its first packet: its account was met before, or its client has come
-    /// with a plugin that is not about a password.
-    pub(super) fn is_relayed(&self, user: &[u8], plugin: &AuthPlugin) -> bool {
+    /// Whether a login may have to pass through from its first packet: its account was met before, or its client has
+    /// come with a plugin that is not about a password. Its server knows.
+    fn is_likely(&self, user: &[u8], plugin: &AuthPlugin) -> bool {
         let own_plugin = match plugin {
-            AuthPlugin::Other(name) => !name.is_empty(),
+            AuthPlugin::Other(name) => !name.is_empty() && name != NO_PLUGIN,
             AuthPlugin::CachingSha2
             | AuthPlugin::NativePassword
             | AuthPlugin::Sha256Password
@@ -88,12 +91,18 @@ impl LoginContext {
         own_plugin || self.relayed.is_known(user)
     }
 
-    /// Begins a login whose proof passes through from its first packet.
+    /// Begins a login whose proof passes through from its first packet. `None` if it is one about a password: that is
+    /// for us to ask for, since what the client and the server would say to each other depends on whether each
+    /// hears the other over TLS, and the two sides may differ in that.
     pub(super) async fn begin_relayed(
         &self,
         login: &BackendLogin,
+        plugin: &AuthPlugin,
         entry: &Entry,
-    ) -> Result<Box<Handover>, Failure> {
+    ) -> Result<Option<Box<Handover>>, Failure> {
+        if !self.is_likely(&login.user, plugin) {
+            return Ok(None);
+        }
         if self.guesses.leave(entry.peer.ip(), &login.user) == Leave::Wait {
             return Err(Failure::throttled(&login.user, entry.peer));
         }
@@ -104,7 +113,11 @@ impl LoginContext {
                 continue;
             }
             match self.dialer.begin(target, login, super::verify::deadline()).await {
-                Ok(handover) => return Ok(Box::new(handover)),
+                Ok(handover) if handover.asked().is_some_and(asks_for_password) => {
+                    self.relayed.forget(&login.user);
+                    return Ok(None);
+                }
+                Ok(handover) => return Ok(Some(Box::new(handover))),
                 Err(error) => last = error,
             }
         }
@@ -169,13 +182,7 @@ async fn pass(
         tokio::select! {
             biased;
             said = handover.hear() => match said? {
-                Said::ForClient(payload) => {
-                    if asks_for_password(&payload) {
-                        // It was changed: its next login is one like any other.
-                        context.relayed.forget(&login.user);
-                    }
-                    applicant.write(&payload).await?;
-                }
+                Said::ForClient(payload) => applicant.write(&payload).await?,
                 Said::Ok(login_ok) => {
                     context.guesses.right(entry.peer.ip(), &login.user);
                     return Ok(handover.complete(login_ok).await?);
