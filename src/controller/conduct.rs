@@ -200,29 +200,6 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What went wrong in a step.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// A statement or the store.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// A condition was not reached.
-    #[error("{0}")]
-    Unmet(String),
-}
-
-impl From<super::control_session::SqlError> for Failure {
-    fn from(error: super::control_session::SqlError) -> Self {
-        Self::Step(error.into())
-    }
-}
-
-impl From<super::store::StoreError> for Failure {
-    fn from(error: super::store::StoreError) -> Self {
-        Self::Step(error.into())
-    }
-}
-
 /// A switchover from its first change to its end.
 struct Performance<'a> {
     conductor: &'a Conductor,
@@ -278,7 +255,7 @@ impl Performance<'_> {
 
     /// After the epoch change there is only forward: upkeep goes on from the record, and opens the gate when
     /// the new primary has proved itself.
-    fn stuck(mut self, step: Step, failure: &Failure) {
+    fn stuck(mut self, step: Step, failure: &StepError) {
         self.show();
         self.desk().set_trust(super::assess::Trust::Unchecked);
         self.conductor.end(
@@ -300,7 +277,7 @@ impl Performance<'_> {
         self.desk().config.instances.get(id.index()).map_or_else(String::new, |i| i.name.to_string())
     }
 
-    async fn take_back(mut self, reached: Step, failure: &Failure) {
+    async fn take_back(mut self, reached: Step, failure: &StepError) {
         self.show();
         let mut left = Vec::new();
         for undo in switchover::undo(&self.plan, reached) {

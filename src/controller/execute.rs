@@ -29,6 +29,9 @@ pub(super) enum StepError {
     /// What the step needs is not there any more.
     #[error("{0}")]
     Gone(&'static str),
+    /// A condition was not reached in its time.
+    #[error("{0}")]
+    Unmet(String),
 }
 
 /// Does the step.

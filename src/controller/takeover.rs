@@ -55,29 +55,6 @@ pub(super) enum Ended {
     Stuck(String),
 }
 
-/// Why a step was not done.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// A statement or the store.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// A condition was not reached.
-    #[error("{0}")]
-    Unmet(String),
-}
-
-impl From<super::control_session::SqlError> for Failure {
-    fn from(error: super::control_session::SqlError) -> Self {
-        Self::Step(error.into())
-    }
-}
-
-impl From<super::store::StoreError> for Failure {
-    fn from(error: super::store::StoreError) -> Self {
-        Self::Step(error.into())
-    }
-}
-
 /// Begins; the returned future does the work. `id` is that of the operation, if somebody asked for it.
 pub(super) fn start(desk: &Arc<Desk>, terms: Terms, id: Option<String>) -> Running {
     let desk = Arc::clone(desk);
@@ -273,8 +250,8 @@ impl Takeover {
         self.desk.rules()
     }
 
-    fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), Failure> {
-        self.desk.at(id).ok_or(Failure::Step(StepError::Gone("there is no such instance")))
+    fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), StepError> {
+        self.desk.at(id).ok_or(StepError::Gone("there is no such instance"))
     }
 
     fn note(&self, name: &str, began: Instant, detail: &str, result: &str) {
@@ -297,8 +274,8 @@ impl Takeover {
         &self,
         name: &str,
         began: Instant,
-        outcome: Result<(String, T), Failure>,
-    ) -> Result<T, Failure> {
+        outcome: Result<(String, T), StepError>,
+    ) -> Result<T, StepError> {
         match outcome {
             Ok((detail, value)) => {
                 self.note(name, began, &detail, "ok");
@@ -312,7 +289,7 @@ impl Takeover {
     }
 
     /// Everything before the epoch change.
-    async fn prepare(&mut self) -> Result<Chosen, Failure> {
+    async fn prepare(&mut self) -> Result<Chosen, StepError> {
         let began = Instant::now();
         let recorded = self.take();
         self.noted("record the operation", began, recorded)?;
@@ -336,7 +313,7 @@ impl Takeover {
     }
 
     /// The operation is in the record before anything is changed.
-    fn take(&self) -> Result<(String, ()), Failure> {
+    fn take(&self) -> Result<(String, ()), StepError> {
         let operation = OperationRecord {
             id: self.id.clone(),
             kind: OperationKind::Failover,
@@ -361,7 +338,7 @@ impl Takeover {
         ))
     }
 
-    fn elect(&self) -> Result<(String, Chosen), Failure> {
+    fn elect(&self) -> Result<(String, Chosen), StepError> {
         let view = self.desk.view();
         let rules = self.rules();
         let members: Vec<failover::Member> = self
@@ -375,18 +352,19 @@ impl Takeover {
             })
             .collect();
         let floor = self.desk.floor(&self.before);
-        let chosen = failover::elect(&members, &self.before, &floor, &self.terms).map_err(Failure::Unmet)?;
+        let chosen =
+            failover::elect(&members, &self.before, &floor, &self.terms).map_err(StepError::Unmet)?;
         let text = format!("{}: {}; union {}", self.name(chosen.winner), chosen.because, chosen.union);
         Ok((text, chosen))
     }
 
-    fn uuid(&self, id: InstanceId) -> Result<Uuid, Failure> {
+    fn uuid(&self, id: InstanceId) -> Result<Uuid, StepError> {
         let held = self.held.iter().find(|held| held.id == id).map(|held| held.uuid);
-        held.ok_or(Failure::Step(StepError::Gone("the winner is not among the stopped")))
+        held.ok_or(StepError::Gone("the winner is not among the stopped"))
     }
 
     /// Nothing was promoted: receivers run again, so that acknowledgements go on if the primary returns.
-    async fn give_up(&mut self, failure: &Failure) -> Ended {
+    async fn give_up(&mut self, failure: &StepError) -> Ended {
         let began = Instant::now();
         let mut left = Vec::new();
         for held in &mut self.held {

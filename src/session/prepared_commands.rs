@@ -297,8 +297,8 @@ impl Session {
     }
 }
 
-/// Where to prepare: where the statement would be executed, for a statement about the last one where that ran; KILL and the like are executed by us but prepared
-/// on the primary, which alone can say whether they are right.
+/// Where to prepare: where the statement would be executed, for a statement about the last one where that ran; KILL and
+/// the like are executed by us but prepared on the primary, which alone can say whether they are right.
 fn prepare_intent(intent: Intent) -> Intent {
     match intent {
         Intent::HarmlessRead => Intent::HarmlessRead,

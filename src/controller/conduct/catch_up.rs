@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Failure, Performance};
+use super::Performance;
+use crate::controller::execute::StepError;
 use crate::feed::gate::Gate;
 
 /// How long the target may take to come near.
@@ -30,7 +31,7 @@ const WIDTHS: [usize; 6] = [16, 8, 4, 2, 2, 1];
 
 impl Performance<'_> {
     /// Brings the target so near that it makes sense to begin. Afterwards the gate is wide.
-    pub(super) async fn catch_up(&self) -> Result<String, Failure> {
+    pub(super) async fn catch_up(&self) -> Result<String, StepError> {
         let gate = Arc::clone(self.desk().publisher.feed().gate());
         let outcome = self.approach(&gate, ROUGHLY, ROUGHLY).await;
         gate.open().await;
@@ -38,7 +39,7 @@ impl Performance<'_> {
     }
 
     /// Brings the target near for the hold that follows at once. The gate stays as narrow as that took.
-    pub(super) async fn come_near(&self) -> Result<String, Failure> {
+    pub(super) async fn come_near(&self) -> Result<String, StepError> {
         let gate = Arc::clone(self.desk().publisher.feed().gate());
         let outcome = self.approach(&gate, NEAR, NEAR_ENOUGH).await;
         if outcome.is_err() {
@@ -47,7 +48,7 @@ impl Performance<'_> {
         outcome
     }
 
-    async fn approach(&self, gate: &Gate, wide: Duration, narrow: Duration) -> Result<String, Failure> {
+    async fn approach(&self, gate: &Gate, wide: Duration, narrow: Duration) -> Result<String, StepError> {
         let (from, _) = self.server(self.plan.from)?;
         let (to, _) = self.server(self.plan.to)?;
         let began = Instant::now();
@@ -63,7 +64,7 @@ impl Performance<'_> {
                 });
             }
             if began.elapsed() > CATCH_UP {
-                return Err(Failure::Unmet(format!("it did not come near within {CATCH_UP:?}")));
+                return Err(StepError::Unmet(format!("it did not come near within {CATCH_UP:?}")));
             }
             if last_try.elapsed() >= A_TRY
                 && let Some(&next) = widths.next()

@@ -9,7 +9,7 @@ use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
 
-use super::{Failure, Performance};
+use super::Performance;
 use crate::config::OnLeftover;
 use crate::controller::execute::StepError;
 use crate::controller::instance_operations::{InstanceOperations, POLL};
@@ -37,7 +37,7 @@ const LOCK_WAIT_TIMEOUT: u16 = 1205;
 
 impl Performance<'_> {
     /// Does one step; says what it found.
-    pub(super) async fn step(&mut self, step: Step) -> Result<String, Failure> {
+    pub(super) async fn step(&mut self, step: Step) -> Result<String, StepError> {
         match step {
             Step::CatchUp => self.catch_up().await,
             Step::Near => self.come_near().await,
@@ -63,12 +63,12 @@ impl Performance<'_> {
         }
     }
 
-    pub(super) fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), Failure> {
-        self.conductor.desk.at(id).ok_or(Failure::Step(StepError::Gone("there is no such instance")))
+    pub(super) fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), StepError> {
+        self.conductor.desk.at(id).ok_or(StepError::Gone("there is no such instance"))
     }
 
     /// Points a replica at a source.
-    pub(super) async fn follow(&self, id: InstanceId, source: InstanceId) -> Result<(), Failure> {
+    pub(super) async fn follow(&self, id: InstanceId, source: InstanceId) -> Result<(), StepError> {
         let source = self.desk().source(source).ok_or(StepError::Gone("the source has no address"))?;
         let (server, grammar) = self.server(id)?;
         Ok(server.follow(grammar, &source).await?)
@@ -78,7 +78,7 @@ impl Performance<'_> {
         self.give_up.map_or(UNHELD, |give_up| give_up.saturating_duration_since(Instant::now()))
     }
 
-    fn take(&self) -> Result<String, Failure> {
+    fn take(&self) -> Result<String, StepError> {
         let operation = OperationRecord {
             id: self.conductor.id.clone(),
             kind: OperationKind::Switchover,
@@ -92,7 +92,7 @@ impl Performance<'_> {
         Ok(format!("epoch {}", record.epoch))
     }
 
-    async fn warm(&self) -> Result<String, Failure> {
+    async fn warm(&self) -> Result<String, StepError> {
         let desk = self.desk();
         desk.set_coming(Some((self.plan.to, self.plan.to_uuid)), Some(self.plan.to));
         desk.publish();
@@ -104,7 +104,7 @@ impl Performance<'_> {
     /// Attaches the target's ackers to it while it still replicates. First they stop to acknowledge for the
     /// old primary, then a write proves that the others suffice, then the record says so, and only then they
     /// move: at every moment the recorded ackers include all real ones.
-    async fn arm(&self) -> Result<String, Failure> {
+    async fn arm(&self) -> Result<String, StepError> {
         let (from, _) = self.server(self.plan.from)?;
         let (to, grammar) = self.server(self.plan.to)?;
         let count = self.plan.wait_count;
@@ -128,11 +128,11 @@ impl Performance<'_> {
         Ok(format!("{} attached to the target", state.clients))
     }
 
-    async fn reach_set(&self, to: &InstanceOperations, set: &GtidSet) -> Result<(), Failure> {
+    async fn reach_set(&self, to: &InstanceOperations, set: &GtidSet) -> Result<(), StepError> {
         if to.wait_executed(&set.to_string(), ATTACH).await? {
             return Ok(());
         }
-        Err(Failure::Unmet("the target does not have what its ackers have".into()))
+        Err(StepError::Unmet("the target does not have what its ackers have".into()))
     }
 
     /// Waits until enough ackers are attached to the target. With `nudge`, writes on the old primary until
@@ -142,7 +142,7 @@ impl Performance<'_> {
         to: &InstanceOperations,
         grammar: Grammar,
         nudge: Option<&InstanceOperations>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StepError> {
         let until = Instant::now() + ATTACH.min(self.left());
         let mut nudged = Instant::now() - NUDGE;
         loop {
@@ -160,7 +160,7 @@ impl Performance<'_> {
                 }
             }
             if Instant::now() >= until {
-                return Err(Failure::Unmet(format!(
+                return Err(StepError::Unmet(format!(
                     "{} of {} ackers attached",
                     state.clients, self.plan.wait_count
                 )));
@@ -169,7 +169,7 @@ impl Performance<'_> {
         }
     }
 
-    async fn prepare(&mut self) -> Result<String, Failure> {
+    async fn prepare(&mut self) -> Result<String, StepError> {
         let current = self.desk().record().ok_or(StepError::Gone("there is no record"))?;
         let next = Record {
             epoch: self.before.epoch + 1,
@@ -189,7 +189,7 @@ impl Performance<'_> {
         Ok(format!("epoch {}", self.before.epoch + 1))
     }
 
-    fn hold(&mut self) -> Result<String, Failure> {
+    fn hold(&mut self) -> Result<String, StepError> {
         let terms = &self.conductor.terms;
         let gate = std::sync::Arc::clone(self.desk().publisher.feed().gate());
         gate.close(Closed::Switchover);
@@ -197,7 +197,7 @@ impl Performance<'_> {
         Ok(format!("{} writes under way, {} pinned sessions", gate.open_units(), gate.pinned_sessions()))
     }
 
-    async fn drain(&mut self) -> Result<String, Failure> {
+    async fn drain(&mut self) -> Result<String, StepError> {
         let terms = &self.conductor.terms;
         let feed = self.conductor.desk.publisher.feed();
         let began = gate_closed_at(feed);
@@ -209,7 +209,7 @@ impl Performance<'_> {
         let count = format!("{} open, {} pinned", feed.gate().open_units(), feed.gate().pinned_sessions());
         if terms.leftover == OnLeftover::Abort {
             let who = if left.is_empty() { String::new() } else { format!(": {}", left.join("; ")) };
-            return Err(Failure::Unmet(format!(
+            return Err(StepError::Unmet(format!(
                 "transactions outlast the drain of {:?} ({count}){who}",
                 terms.drain
             )));
@@ -223,10 +223,10 @@ impl Performance<'_> {
             self.drained_at = Some(Instant::now());
             return Ok(format!("rolled back what was left ({count})"));
         }
-        Err(Failure::Unmet(format!("sessions do not let go ({count})")))
+        Err(StepError::Unmet(format!("sessions do not let go ({count})")))
     }
 
-    async fn read_only(&mut self) -> Result<String, Failure> {
+    async fn read_only(&mut self) -> Result<String, StepError> {
         let (from, _) = self.server(self.plan.from)?;
         let mut attempts = 1;
         loop {
@@ -241,7 +241,7 @@ impl Performance<'_> {
                         .iter()
                         .map(|b| format!("connection {} of {} {}", b.id, b.account, b.what))
                         .collect();
-                    return Err(Failure::Unmet(format!("{error}; in the way: {}", who.join("; "))));
+                    return Err(StepError::Unmet(format!("{error}; in the way: {}", who.join("; "))));
                 }
             }
         }
@@ -250,16 +250,16 @@ impl Performance<'_> {
         Ok(format!("attempt {attempts}"))
     }
 
-    async fn reach(&self) -> Result<String, Failure> {
+    async fn reach(&self) -> Result<String, StepError> {
         let (to, _) = self.server(self.plan.to)?;
         let limit = REACH.min(self.left());
         if !to.wait_executed(&self.position, limit).await? {
-            return Err(Failure::Unmet(format!("the target lacks transactions after {limit:?}")));
+            return Err(StepError::Unmet(format!("the target lacks transactions after {limit:?}")));
         }
         Ok("executed".into())
     }
 
-    async fn stop_receiver(&self) -> Result<String, Failure> {
+    async fn stop_receiver(&self) -> Result<String, StepError> {
         let (to, grammar) = self.server(self.plan.to)?;
         to.stop_receiver(grammar).await?;
         Ok("stopped".into())
@@ -267,7 +267,7 @@ impl Performance<'_> {
 
     /// No chain fits: the ackers move now, the old primary among them if need be. It takes no writes any
     /// more, and its receiver alone acknowledges; its applier starts when it waits for nobody itself.
-    async fn repoint(&self) -> Result<String, Failure> {
+    async fn repoint(&self) -> Result<String, StepError> {
         let (to, grammar) = self.server(self.plan.to)?;
         to.start_waiting(grammar, self.plan.wait_count, true).await?;
         for id in self.plan.movers() {
@@ -280,9 +280,9 @@ impl Performance<'_> {
     }
 
     /// The point of no return.
-    fn commit(&mut self) -> Result<String, Failure> {
+    fn commit(&mut self) -> Result<String, StepError> {
         if self.left().is_zero() {
-            return Err(Failure::Unmet("clients have been held for too long".into()));
+            return Err(StepError::Unmet("clients have been held for too long".into()));
         }
         let prepared = self.prepared.take().ok_or(StepError::Gone("nothing was prepared"))?;
         let desk = self.desk();
@@ -292,7 +292,7 @@ impl Performance<'_> {
         Ok(format!("epoch {}", record.epoch))
     }
 
-    async fn writable(&self) -> Result<String, Failure> {
+    async fn writable(&self) -> Result<String, StepError> {
         let (to, _) = self.server(self.plan.to)?;
         let mut tries = 1;
         while let Err(error) = to.set_writable().await {
@@ -304,14 +304,14 @@ impl Performance<'_> {
         Ok("takes writes".into())
     }
 
-    async fn barrier(&self) -> Result<String, Failure> {
+    async fn barrier(&self) -> Result<String, StepError> {
         let (to, _) = self.server(self.plan.to)?;
         let record = self.desk().record().ok_or(StepError::Gone("there is no record"))?;
         to.write_epoch_row(&record.row()).await?;
         Ok(format!("acknowledged by {}", self.plan.wait_count))
     }
 
-    async fn release(&mut self) -> Result<String, Failure> {
+    async fn release(&mut self) -> Result<String, StepError> {
         let gate = std::sync::Arc::clone(self.desk().publisher.feed().gate());
         let stalled = self.drained_at.map(|at| at.elapsed());
         let held = gate.held();
@@ -323,7 +323,7 @@ impl Performance<'_> {
         Ok(format!("{held} statements were waiting"))
     }
 
-    async fn stop_waiting(&self) -> Result<String, Failure> {
+    async fn stop_waiting(&self) -> Result<String, StepError> {
         let (from, grammar) = self.server(self.plan.from)?;
         if self.plan.wait_count > 0 {
             from.stop_waiting(grammar).await?;
@@ -333,7 +333,7 @@ impl Performance<'_> {
 
     /// The old primary becomes a replica; what foreign sessions left open there can't be committed any more
     /// and would only stand in the applier's way.
-    async fn demote(&self) -> Result<String, Failure> {
+    async fn demote(&self) -> Result<String, StepError> {
         let (from, grammar) = self.server(self.plan.from)?;
         for foreign in from.open_writes().await? {
             from.kill(foreign.id, Instant::now() + ROLL_BACK).await?;
@@ -355,13 +355,13 @@ impl Performance<'_> {
         Ok("follows the new primary".into())
     }
 
-    async fn forget(&self) -> Result<String, Failure> {
+    async fn forget(&self) -> Result<String, StepError> {
         let (to, grammar) = self.server(self.plan.to)?;
         to.forget_source(grammar).await?;
         Ok("replicates from nobody".into())
     }
 
-    async fn reattach(&self) -> Result<String, Failure> {
+    async fn reattach(&self) -> Result<String, StepError> {
         let view = self.desk().view();
         let mut moved = 0;
         for (instance, server) in view.live() {
@@ -380,7 +380,7 @@ impl Performance<'_> {
 
     /// Who acknowledged for the old primary acknowledges for the new one as soon as it follows: it is recorded
     /// before, or made to stop.
-    async fn record_acker(&self, id: InstanceId, server: &ServerView) -> Result<(), Failure> {
+    async fn record_acker(&self, id: InstanceId, server: &ServerView) -> Result<(), StepError> {
         let uuid = server.uuid;
         if self.before.is_acker(uuid) && self.desk().policy.may_ack(id) {
             self.desk().change(|record| {
@@ -395,7 +395,7 @@ impl Performance<'_> {
         Ok(())
     }
 
-    fn settle(&self) -> Result<String, Failure> {
+    fn settle(&self) -> Result<String, StepError> {
         let record = self.desk().change(|record| record.operation = None)?;
         Ok(format!("epoch {}", record.epoch))
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Failure, Performance};
+use super::Performance;
+use crate::controller::execute::StepError;
 use crate::controller::instance_operations::Via;
 use crate::controller::switchover::{Step, Undo};
 
@@ -18,7 +19,7 @@ const KILLED: Duration = Duration::from_secs(2);
 
 impl Performance<'_> {
     /// Takes one thing back. `reached` is the step that failed.
-    pub(super) async fn undo(&self, undo: Undo, reached: Step) -> Result<(), Failure> {
+    pub(super) async fn undo(&self, undo: Undo, reached: Step) -> Result<(), StepError> {
         let desk = self.desk();
         match undo {
             Undo::Ackers => {
@@ -55,7 +56,7 @@ impl Performance<'_> {
 
     /// The session of a `SET` that is still pending is killed and seen gone, or it would make the server
     /// read-only later. Then both switches are read back.
-    async fn writable_again(&self, reached: Step) -> Result<(), Failure> {
+    async fn writable_again(&self, reached: Step) -> Result<(), StepError> {
         let (from, _) = self.server(self.plan.from)?;
         if reached == Step::ReadOnly {
             for pending in from.pending_read_only().await? {
@@ -65,12 +66,12 @@ impl Performance<'_> {
         from.set_writable().await?;
         let (read_only, super_read_only) = from.read_only_flags(Via::Main).await?;
         if read_only.is_on() || super_read_only.is_on() {
-            return Err(Failure::Unmet("the old primary is still read-only".into()));
+            return Err(StepError::Unmet("the old primary is still read-only".into()));
         }
         Ok(())
     }
 
-    async fn return_movers(&self) -> Result<(), Failure> {
+    async fn return_movers(&self) -> Result<(), StepError> {
         for id in self.plan.movers() {
             let (mover, grammar) = self.server(*id)?;
             if *id == self.plan.from {

@@ -12,8 +12,8 @@ use sluice_routing::topology::InstanceId;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::Takeover;
 use super::revoke::Check;
-use super::{Failure, Takeover};
 use crate::controller::desk::Desk;
 use crate::controller::execute::StepError;
 use crate::controller::failover::Chosen;
@@ -30,7 +30,7 @@ const REST: Duration = Duration::from_millis(300);
 
 impl Takeover {
     /// Everything between the election and the epoch change.
-    pub(super) async fn complete(&mut self, chosen: &Chosen) -> Result<(), Failure> {
+    pub(super) async fn complete(&mut self, chosen: &Chosen) -> Result<(), StepError> {
         let began = Instant::now();
         let started = self.start_appliers(chosen).await;
         self.noted("start appliers", began, started)?;
@@ -53,7 +53,7 @@ impl Takeover {
     }
 
     /// A switchover that was under way may have made the winner's applier wait for acknowledgements.
-    async fn start_appliers(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    async fn start_appliers(&self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let (winner, grammar) = self.server(chosen.winner)?;
         if winner.waits(grammar).await? {
             winner.stop_waiting(grammar).await?;
@@ -68,7 +68,7 @@ impl Takeover {
     }
 
     /// The winner follows each donor for as long as it takes to have what the donor has.
-    async fn fetch(&mut self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    async fn fetch(&mut self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let mut names = Vec::new();
         for donor in chosen.donors.clone() {
             let has = self.held.iter().find(|held| held.id == donor).map(|held| held.has.clone());
@@ -88,7 +88,7 @@ impl Takeover {
     }
 
     /// Waits until a member has executed `set`, for as long as it makes progress.
-    async fn executed(&mut self, id: InstanceId, set: &GtidSet) -> Result<(String, ()), Failure> {
+    async fn executed(&mut self, id: InstanceId, set: &GtidSet) -> Result<(String, ()), StepError> {
         let text = set.to_string();
         let mut before = None;
         let mut moved = Instant::now();
@@ -109,7 +109,7 @@ impl Takeover {
             }
             if moved.elapsed() > NO_PROGRESS {
                 let name = self.name(id);
-                return Err(Failure::Unmet(format!(
+                return Err(StepError::Unmet(format!(
                     "{name} applies nothing any more, {left} transactions left"
                 )));
             }
@@ -120,7 +120,7 @@ impl Takeover {
 
     /// The winner waits for acknowledgements, the others follow it and acknowledge. Enough of them have to have
     /// the whole union: then everything acknowledged is on them too, whatever becomes of the winner.
-    async fn attach(&mut self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    async fn attach(&mut self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let count = self.before.wait_count;
         let needed = usize::from(count);
         let desk = std::sync::Arc::clone(&self.desk);
@@ -147,12 +147,12 @@ impl Takeover {
         let until = Instant::now() + ATTACH;
         while winner.waiting_state(grammar).await?.clients < u32::from(count) {
             if Instant::now() >= until {
-                return Err(Failure::Unmet("the ackers do not attach to the winner".into()));
+                return Err(StepError::Unmet("the ackers do not attach to the winner".into()));
             }
             tokio::time::sleep(POLL).await;
         }
         if attached.len() < needed {
-            return Err(Failure::Unmet(format!(
+            return Err(StepError::Unmet(format!(
                 "{} of {needed} ackers have everything: {}",
                 attached.len(),
                 failed.join("; ")
@@ -163,7 +163,12 @@ impl Takeover {
     }
 }
 
-async fn attach_one(desk: &Desk, id: InstanceId, winner: InstanceId, union: &GtidSet) -> Result<(), Failure> {
+async fn attach_one(
+    desk: &Desk,
+    id: InstanceId,
+    winner: InstanceId,
+    union: &GtidSet,
+) -> Result<(), StepError> {
     let source = desk.source(winner).ok_or(StepError::Gone("the winner has no address"))?;
     let (server, grammar) = desk.at(id).ok_or(StepError::Gone("there is no such instance"))?;
     server.start_applier(grammar).await?;
@@ -172,7 +177,7 @@ async fn attach_one(desk: &Desk, id: InstanceId, winner: InstanceId, union: &Gti
     let until = Instant::now() + ATTACH;
     while !server.has().await?.contains_set(union) {
         if Instant::now() >= until {
-            return Err(Failure::Unmet("it does not receive everything".into()));
+            return Err(StepError::Unmet("it does not receive everything".into()));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
 
-use super::{Failure, Takeover};
+use super::Takeover;
 use crate::controller::assess::Trust;
 use crate::controller::desk::Opened;
 use crate::controller::execute::StepError;
@@ -19,7 +19,7 @@ const FORWARD_TRIES: u32 = 3;
 
 impl Takeover {
     /// The point of no return.
-    pub(super) fn commit(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    pub(super) fn commit(&self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let current = self.desk.record().ok_or(StepError::Gone("there is no record"))?;
         let to = self.uuid(chosen.winner)?;
         // Also those that are not known to be attached: they were told to, and may be any moment.
@@ -48,7 +48,7 @@ impl Takeover {
     }
 
     /// Writable, one acknowledged write, clients released.
-    pub(super) async fn open(&self, chosen: &Chosen) -> Result<(), Failure> {
+    pub(super) async fn open(&self, chosen: &Chosen) -> Result<(), StepError> {
         let began = Instant::now();
         let writable = self.writable(chosen).await;
         self.noted("winner writable", began, writable)?;
@@ -66,7 +66,7 @@ impl Takeover {
         Ok(())
     }
 
-    async fn writable(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    async fn writable(&self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let (winner, _) = self.server(chosen.winner)?;
         let mut tries = 1;
         while let Err(error) = winner.set_writable().await {
@@ -78,7 +78,7 @@ impl Takeover {
         Ok((format!("{} takes writes", self.name(chosen.winner)), ()))
     }
 
-    async fn barrier(&self, chosen: &Chosen) -> Result<(String, ()), Failure> {
+    async fn barrier(&self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let (winner, _) = self.server(chosen.winner)?;
         let record = self.desk.record().ok_or(StepError::Gone("there is no record"))?;
         winner.write_epoch_row(&record.row()).await?;
@@ -93,7 +93,7 @@ impl Takeover {
         let mut remarks = Vec::new();
         let began = Instant::now();
         let forgotten = match self.server(chosen.winner) {
-            Ok((winner, grammar)) => winner.forget_source(grammar).await.map_err(Failure::from),
+            Ok((winner, grammar)) => winner.forget_source(grammar).await.map_err(StepError::from),
             Err(failure) => Err(failure),
         };
         let forgotten = forgotten.map(|()| ("replicates from nobody".to_owned(), ()));

@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{Failure, Takeover};
+use super::Takeover;
 use crate::controller::control_session::{ControlSession, SqlError};
+use crate::controller::execute::StepError;
 use crate::controller::failover;
 use crate::controller::plan::Address;
 use crate::controller::statements::{self, Grammar};
@@ -117,7 +118,7 @@ pub(super) enum Check<'a> {
 
 impl Takeover {
     /// Stops the receivers of all members that answer; enough of them have to be recorded ackers.
-    pub(super) async fn revoke(&mut self) -> Result<(String, ()), Failure> {
+    pub(super) async fn revoke(&mut self) -> Result<(String, ()), StepError> {
         self.take_locks().await?;
         let view = self.desk.view();
         let mut tasks = JoinSet::new();
@@ -159,7 +160,7 @@ impl Takeover {
             text = format!("{text}; {}", failed.join("; "));
         }
         if self.counted() < needed {
-            Err(Failure::Unmet(format!("lost quorum: {text}")))
+            Err(StepError::Unmet(format!("lost quorum: {text}")))
         } else {
             Ok((text, ()))
         }
@@ -177,17 +178,17 @@ impl Takeover {
     }
 
     /// A member whose lock another Sluice holds is not ours to change.
-    async fn take_locks(&self) -> Result<(), Failure> {
+    async fn take_locks(&self) -> Result<(), StepError> {
         for (instance, server) in self.desk.view().live() {
             match &server.lock {
                 LockView::Ours => {}
                 LockView::Free => {
                     if !self.desk.observers.take_lock(instance.id.index()).await {
-                        return Err(Failure::Unmet(format!("{} does not give its lock", instance.name)));
+                        return Err(StepError::Unmet(format!("{} does not give its lock", instance.name)));
                     }
                 }
                 LockView::Elsewhere { account, .. } => {
-                    return Err(Failure::Unmet(format!("{account} holds the lock of {}", instance.name)));
+                    return Err(StepError::Unmet(format!("{account} holds the lock of {}", instance.name)));
                 }
             }
         }
@@ -196,7 +197,7 @@ impl Takeover {
 
     /// Reads every held member again. What does not hold any more counts no more; fewer than the quorum is the
     /// end of this attempt.
-    pub(super) async fn recheck(&mut self, check: Check<'_>) -> Result<(), Failure> {
+    pub(super) async fn recheck(&mut self, check: Check<'_>) -> Result<(), StepError> {
         let mut lost = Vec::new();
         let mut still = Vec::new();
         for mut held in std::mem::take(&mut self.held) {
@@ -212,7 +213,7 @@ impl Takeover {
         self.held = still;
         let needed = self.needed();
         if self.counted() < needed {
-            return Err(Failure::Unmet(format!(
+            return Err(StepError::Unmet(format!(
                 "lost quorum: {} of {needed} needed ackers are held; {}",
                 self.counted(),
                 lost.join("; ")

@@ -13,7 +13,7 @@ use sluice::backend::{PacketStream, Stream};
 use sluice::feed::registry::{Entry, Order};
 use sluice_cluster::{Accounts, Cluster, wait_until};
 use sluice_protocol::auth::{AuthPlugin, ChannelSecurity, ClientAuthError, ClientStep, Credential, Password};
-use sluice_protocol::handshake::{ExpectGreeting, Greeting, HandshakeResponse, LoginRequest};
+use sluice_protocol::handshake::{ExpectGreeting, Greeting, HandshakeResponse, LoginRequest, Ready};
 use sluice_protocol::{Answer, Capabilities, ErrPacket};
 use sluice_routing::pin::PinReason;
 use tokio::net::{TcpListener, TcpStream};
@@ -86,6 +86,24 @@ fn answer(password: &str) -> Vec<u8> {
     [password.as_bytes(), NONCE].concat()
 }
 
+async fn greeted(address: SocketAddr) -> (PacketStream, Ready) {
+    let mut io = PacketStream::new(Stream::from_tcp(TcpStream::connect(address).await.unwrap()));
+    let greeting = io.read_packet(1 << 16).await.unwrap();
+    (io, ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain).unwrap())
+}
+
+fn request<'a>(user: &'a str, credential: &'a Credential, database: Option<&'a [u8]>) -> LoginRequest<'a> {
+    LoginRequest {
+        user: user.as_bytes(),
+        credential,
+        database,
+        capabilities: CLIENT,
+        collation: 45,
+        max_packet: 1 << 24,
+        attributes: &[],
+    }
+}
+
 /// A login as [`USER`] by a client that has the plugin: it begins as drivers do, with `password` under the plugin of
 /// the greeting, and answers to the other plugin as it is asked. Shows what it was asked before that.
 async fn log_in(
@@ -93,19 +111,10 @@ async fn log_in(
     password: &str,
     database: Option<&str>,
 ) -> (Vec<u8>, Result<PacketStream, ErrPacket<'static>>) {
-    let request = LoginRequest {
-        user: USER.as_bytes(),
-        credential: &Credential::Password(Password::new(password.into())),
-        database: database.map(str::as_bytes),
-        capabilities: CLIENT,
-        collation: 45,
-        max_packet: 1 << 24,
-        attributes: &[],
-    };
-    let mut io = PacketStream::new(Stream::from_tcp(TcpStream::connect(address).await.unwrap()));
-    let greeting = io.read_packet(1 << 16).await.unwrap();
-    let ready = ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain).unwrap();
-    let (payload, auth, _) = ready.log_in(&request);
+    let (mut io, ready) = greeted(address).await;
+    let credential = Credential::Password(Password::new(password.into()));
+    let database = database.map(str::as_bytes);
+    let (payload, auth, _) = ready.log_in(&request(USER, &credential, database));
     io.write_packet(&payload).await.unwrap();
     let (mut auth, mut asked) = (Some(auth), Vec::new());
     loop {
@@ -280,19 +289,9 @@ async fn with_own_plugin(
     name: &[u8],
     password: &str,
 ) -> Result<PacketStream, ErrPacket<'static>> {
-    let request = LoginRequest {
-        user: b"app",
-        credential: &Credential::Password(Password::new(password.into())),
-        database: None,
-        capabilities: CLIENT,
-        collation: 45,
-        max_packet: 1 << 24,
-        attributes: &[],
-    };
-    let mut io = PacketStream::new(Stream::from_tcp(TcpStream::connect(address).await.unwrap()));
-    let greeting = io.read_packet(1 << 16).await.unwrap();
-    let greeting = ExpectGreeting.on(&greeting.payload, ChannelSecurity::Plain).unwrap();
-    let (payload, mut auth, agreed) = greeting.log_in(&request);
+    let (mut io, ready) = greeted(address).await;
+    let credential = Credential::Password(Password::new(password.into()));
+    let (payload, mut auth, agreed) = ready.log_in(&request("app", &credential, None));
     let mut response = HandshakeResponse::parse(&payload, agreed).unwrap();
     response.plugin = Some(AuthPlugin::Other(name.to_vec()));
     response.auth_response.clear();
