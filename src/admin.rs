@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Secret;
 use crate::controller::api::{ControllerHandle, Status};
+use crate::examine::Examine;
 use crate::feed::Feed;
 use crate::lifecycle::Lifecycle;
 use crate::reload::Reloaded;
@@ -73,6 +74,8 @@ pub struct AdminState {
     pub history: PathBuf,
     /// Reloads the configuration.
     pub reload: Reload,
+    /// Examines the members.
+    pub examine: Examine,
     /// The token that every request has to carry, probes of `/live` and `/ready` excepted.
     pub token: Option<Secret>,
 }

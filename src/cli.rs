@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what this room is for")]
 
 mod client;
+mod doctor;
 mod explain;
 mod figures;
 #[cfg(test)]
@@ -70,6 +71,12 @@ enum Verb {
         /// The configuration file.
         #[arg(long, default_value = "sluice.toml")]
         config: PathBuf,
+    },
+    /// Say what the servers lack: what, why, and the statement that mends it. Fails if something required is missing.
+    Doctor {
+        /// Ask the servers of this configuration file directly, without a running Sluice.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
     /// Show the cluster as a tree.
     Status,
@@ -188,6 +195,10 @@ pub fn main() -> ExitCode {
         Verb::Run { config } => return with_config(&config, |read| crate::run::run(read, &config)),
         Verb::Check { file } => return with_config(&file, |_| ExitCode::SUCCESS),
         Verb::Grants { which, config } => return with_config(&config, |config| print_grants(&config, which)),
+        Verb::Doctor { config: Some(path) } => {
+            return with_config(&path, |config| print_done(verbs::doctor_alone(&config, output)));
+        }
+        Verb::Doctor { config: None } => verbs::ask_doctor(&reach, output),
         Verb::Status => verbs::status(&reach, output),
         Verb::Instances => verbs::instances(&reach, output),
         Verb::Sessions => verbs::sessions(&reach, output),
@@ -205,6 +216,10 @@ pub fn main() -> ExitCode {
         Verb::Reload => verbs::reload(&reach, output),
         Verb::Adopt { primary } => verbs::adopt(&reach, output, &primary),
     };
+    print_done(done)
+}
+
+fn print_done(done: Result<(), CliError>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -258,6 +273,8 @@ mod tests {
             "sluice check sluice.toml",
             "sluice grants --for control",
             "sluice status -o json",
+            "sluice doctor -o json",
+            "sluice doctor --config sluice.toml",
             "sluice switchover --to db2 --dry-run --drain 2s --on-leftover kill --wait 10m --expect-epoch 3",
             "sluice drain db2 --reason disk --for 1h",
             "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",

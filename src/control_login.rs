@@ -24,7 +24,7 @@ const COLLATION: u8 = 45;
 /// MySQL's port, for addresses without one.
 const PORT: u16 = 3306;
 
-/// The control account and its transport.
+/// The control account, or another of Sluice's own, and its transport.
 #[derive(Clone, Debug)]
 pub struct ControlLogin {
     account: Account,
@@ -35,7 +35,13 @@ impl ControlLogin {
     /// As the configuration says.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { account: config.accounts.control.clone(), tls: config.tls_instance.clone() }
+        Self::of(&config.accounts.control, config)
+    }
+
+    /// Another of Sluice's accounts, in the same way.
+    #[must_use]
+    pub fn of(account: &Account, config: &Config) -> Self {
+        Self { account: account.clone(), tls: config.tls_instance.clone() }
     }
 
     async fn dial(&self, address: &str) -> Result<DirectConnection, SqlError> {

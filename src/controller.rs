@@ -1,7 +1,7 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
 //! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `failover`, `publish`, `lag`,
-//! `statements`, `grants`) decide; the others look, store and do. [`run_over`] is the way in.
+//! `statements`, `grants`, and `doctor` but for its `ask`) decide; the others look, store and do. [`run_over`] is the way in.
 //!
 //! Never here: client bytes, a second opinion about who is the primary.
 
@@ -13,6 +13,7 @@ mod clock;
 mod conduct;
 mod control_session;
 mod desk;
+pub mod doctor;
 pub mod elect;
 mod execute;
 pub mod failover;

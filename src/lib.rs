@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod control_login;
 pub mod controller;
+pub mod examine;
 pub mod feed;
 pub mod lifecycle;
 pub mod reload;

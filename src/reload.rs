@@ -60,6 +60,11 @@ impl Reloader {
         Self { path, running: Mutex::new(config), sessions, dialer }
     }
 
+    /// What the process runs with.
+    pub fn config(&self) -> Config {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Reads the file again and puts into effect what can be. Blocking. The error has every mistake, a line
     /// each, and then nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, String> {

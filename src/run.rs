@@ -22,6 +22,7 @@ use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
 use crate::control_login::ControlLogin;
 use crate::controller::api::{self, Status};
+use crate::examine::examiner;
 use crate::feed::gate::Closed;
 use crate::feed::{self, Feed, Publisher, registry};
 use crate::lifecycle::{Lifecycle, Phases};
@@ -176,6 +177,10 @@ impl Control {
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),
             reload: reload_by(&reloader),
+            examine: {
+                let reloader = Arc::clone(&reloader);
+                examiner(move || reloader.config())
+            },
         };
         let mut parts = serve_admin(&config, &state, &phases).await?;
         parts.spawn(upkeep(metrics, phases.watch()));

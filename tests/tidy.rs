@@ -110,6 +110,13 @@ const PURE_CONTROLLER: &[&str] = &[
     "src/controller/publish",
     "src/controller/statements",
     "src/controller/grants",
+    "src/controller/doctor/accounts",
+    "src/controller/doctor/data",
+    "src/controller/doctor/facts",
+    "src/controller/doctor/members",
+    "src/controller/doctor/replication",
+    "src/controller/doctor/semi_sync",
+    "src/controller/doctor/settings",
 ];
 
 /// The only test files that sleep: the polling of a condition with a deadline, the pace of a load, and a simulation

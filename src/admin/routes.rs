@@ -14,6 +14,7 @@ use axum::{Extension, Json, Router};
 use super::answer::Refused;
 use super::{AdminState, Face, explain, gauges, history, operations, probes, sessions, token};
 use crate::controller::api::{InstanceStatus, Status};
+use crate::controller::doctor::Report;
 use crate::reload::Reloaded;
 
 /// Longest body of a request.
@@ -63,6 +64,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/failover", post(operations::failover))
         .route("/adopt", post(operations::adopt))
         .route("/reload", post(reload))
+        .route("/doctor", get(doctor))
         .route("/instances/{name}/drain", post(operations::drain))
         .route("/instances/{name}/undrain", post(operations::undrain))
 }
@@ -94,6 +96,12 @@ async fn reload(State(state): State<AdminState>) -> Result<Json<Reloaded>, Refus
             "the reload broke off; this is a bug",
         )),
     }
+}
+
+/// Takes seconds when a member does not answer.
+async fn doctor(State(state): State<AdminState>) -> Result<Json<Report>, Refused> {
+    let busy = || Refused::with_status(StatusCode::TOO_MANY_REQUESTS, "another examination is under way");
+    (state.examine)().await.map(Json).ok_or_else(busy)
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {

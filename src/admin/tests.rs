@@ -55,6 +55,7 @@ async fn stage(face: Face, token: Option<&str>) -> Stage {
         live: Arc::new(|| true),
         connections: Arc::new(|id| ConnectionCount { lent: usize::from(id.0) + 4, idle: 3 }),
         metrics: PrometheusBuilder::new().build_recorder().handle(),
+        examine: Arc::new(|| Box::pin(std::future::ready(None))),
         reload: Arc::new(|| {
             let none = Reloaded { differences: Vec::new(), certificate: None };
             tokio::spawn(async move { Ok(none) })

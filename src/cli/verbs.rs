@@ -7,9 +7,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
-use super::{CliError, FailoverArgs, Leftover, Output, SwitchoverArgs, explain, operation, status, tables};
+use super::{
+    CliError, FailoverArgs, Leftover, Output, SwitchoverArgs, doctor, explain, operation, status, tables,
+};
 use crate::admin::{Explanation, SessionView};
+use crate::config::Config;
 use crate::controller::api::{InstanceStatus, Status, SwitchoverRequest};
+use crate::controller::doctor::Report;
 use crate::reload::Reloaded;
 
 pub(super) fn status(reach: &Reach, output: Output) -> Result<(), CliError> {
@@ -28,6 +32,25 @@ pub(super) fn sessions(reach: &Reach, output: Output) -> Result<(), CliError> {
     let sessions: Vec<SessionView> = Client::new(reach)?.get("/sessions")?;
     show(output, &sessions, || tables::sessions(&sessions));
     Ok(())
+}
+
+pub(super) fn ask_doctor(reach: &Reach, output: Output) -> Result<(), CliError> {
+    diagnosed(output, &Client::new(reach)?.get("/doctor")?)
+}
+
+/// Without a running Sluice.
+pub(super) fn doctor_alone(config: &Config, output: Output) -> Result<(), CliError> {
+    let report = crate::examine::examine_alone(config);
+    diagnosed(output, &report.map_err(|error| CliError::NotDone(error.to_string()))?)
+}
+
+fn diagnosed(output: Output, report: &Report) -> Result<(), CliError> {
+    show(output, report, || doctor::render(report));
+    if report.is_well() {
+        Ok(())
+    } else {
+        Err(CliError::NotDone("something that is required is missing".into()))
+    }
 }
 
 pub(super) fn explain_failover(reach: &Reach, output: Output) -> Result<(), CliError> {

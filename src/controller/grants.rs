@@ -43,6 +43,39 @@ const CONTROL: [(&str, &str); 10] = [
 const REPLICATION: &str = "REPLICATION SLAVE";
 const CLONE: &str = "BACKUP_ADMIN";
 
+/// Privileges of the control account elsewhere, each with its reason.
+const CONTROL_ON: [(&str, &str, &str); 6] = [
+    ("SELECT", "performance_schema.*", "observation: replication state, open transactions, locks, sessions"),
+    ("DROP", "performance_schema.host_cache", "TRUNCATE heals error 1129"),
+    ("CREATE", "sluice.*", "the epoch row"),
+    ("SELECT", "sluice.*", "the epoch row"),
+    ("INSERT", "sluice.*", "the epoch row"),
+    ("DELETE", "sluice.*", "the epoch row"),
+];
+
+/// A privilege that an account needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Its name.
+    pub privilege: &'static str,
+    /// `*.*`, a schema or a table.
+    pub on: &'static str,
+    /// What for.
+    pub why: &'static str,
+}
+
+/// Every privilege that the account needs.
+pub fn needs(which: Which) -> impl Iterator<Item = Need> {
+    let everywhere = |(privilege, why): &(&'static str, &'static str)| Need { privilege, on: "*.*", why };
+    let on = |(privilege, on, why): &(&'static str, &'static str, &'static str)| Need { privilege, on, why };
+    let needs: Vec<Need> = match which {
+        Which::Control => CONTROL.iter().map(everywhere).chain(CONTROL_ON.iter().map(on)).collect(),
+        Which::Replication => vec![everywhere(&(REPLICATION, "replicas read the binary log with it"))],
+        Which::Clone => vec![everywhere(&(CLONE, "donor of a CLONE"))],
+    };
+    needs.into_iter()
+}
+
 /// The statements that make the account `which` (or all of them), in the order to run them on the primary.
 /// They contain the passwords in clear.
 pub fn statements(accounts: &Accounts, which: Option<Which>) -> Vec<String> {
@@ -65,16 +98,14 @@ fn of_account(accounts: &Accounts, which: Which) -> Vec<String> {
 fn control(account: &Account) -> Vec<String> {
     let name = quoted_name(account);
     let everywhere: Vec<&str> = CONTROL.iter().map(|(privilege, _)| *privilege).collect();
-    vec![
-        create_user(account),
-        format!("GRANT {} ON *.* TO {name}", everywhere.join(", ")),
-        // Observation: replication state, open transactions, locks, sessions.
-        format!("GRANT SELECT ON performance_schema.* TO {name}"),
-        // TRUNCATE heals error 1129.
-        format!("GRANT DROP ON performance_schema.host_cache TO {name}"),
-        // The epoch row.
-        format!("GRANT CREATE, SELECT, INSERT, DELETE ON sluice.* TO {name}"),
-    ]
+    let mut statements =
+        vec![create_user(account), format!("GRANT {} ON *.* TO {name}", everywhere.join(", "))];
+    for of_place in CONTROL_ON.chunk_by(|one, next| one.1 == next.1) {
+        let privileges: Vec<&str> = of_place.iter().map(|(privilege, _, _)| *privilege).collect();
+        let place = of_place.first().map_or("", |(_, place, _)| place);
+        statements.push(format!("GRANT {} ON {place} TO {name}", privileges.join(", ")));
+    }
+    statements
 }
 
 fn simple(account: &Account, privileges: &str) -> Vec<String> {

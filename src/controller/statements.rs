@@ -4,6 +4,8 @@
 //!
 //! Never here: sending a statement, deciding when.
 
+pub mod doctor;
+
 use std::borrow::Cow;
 
 /// Which words a server understands.
@@ -205,6 +207,13 @@ pub fn epoch_row(row: &super::record::EpochRow) -> String {
         quoted(&row.who)
     )
 }
+
+/// Towards GTIDs on a server that has none, online: each on all members before the next.
+pub const GTID_MODE_ON: [&str; 3] = [
+    "SET PERSIST gtid_mode=OFF_PERMISSIVE",
+    "SET PERSIST gtid_mode=ON_PERMISSIVE",
+    "SET PERSIST gtid_mode=ON",
+];
 
 /// Where a replica gets its transactions from.
 #[derive(Clone, Debug)]

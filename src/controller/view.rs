@@ -181,7 +181,7 @@ pub enum BootView {
 }
 
 /// What has to be persisted, and how; the names are those of the newest servers.
-const BOOT: [(&str, Switch); 5] = [
+pub(super) const BOOT: [(&str, Switch); 5] = [
     ("super_read_only", Switch::On),
     ("skip_replica_start", Switch::On),
     ("relay_log_recovery", Switch::Off),

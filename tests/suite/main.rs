@@ -17,6 +17,7 @@ mod controller_adoption;
 mod controller_switchover;
 mod data_path;
 mod differential;
+mod doctor;
 mod failover;
 mod freshness;
 mod host_blocking;
