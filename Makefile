@@ -59,10 +59,12 @@ simulate:
 	SLUICE_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p sluice --test simulation -- --nocapture \
 		no_seed_breaks_an_invariant
 
+# Not by `cargo run -p sluice-demo`: it would build every dependency a second time, with that package's features alone.
 demo:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
 	$(CARGO) build --release --locked -p sluice -p sluice-demo && \
-	$(CARGO) run --release --locked -p sluice-demo --bin demo -- $(ARGS)
+	target=$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/') && \
+	"$$target/release/demo" $(ARGS)
 
 soak:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
