@@ -116,6 +116,18 @@ enum Verb {
         /// Instance name.
         name: String,
     },
+    /// Replace everything on a member by another member's data (CLONE), and follow how far it is. Typed twice it shows
+    /// the one under way.
+    Rebuild {
+        /// The member that is filled; what it has is gone afterwards.
+        name: String,
+        /// Who gives its data; without it the best one is taken, a replica if possible.
+        #[arg(long)]
+        from: Option<String>,
+        /// Go on though transactions that only this member has can't be copied into the store first.
+        #[arg(long)]
+        discard_own: bool,
+    },
     /// Read the configuration file again: check it, show what differs, apply what can be without a restart.
     Reload,
     /// Take the cluster as it is, with this primary, into a new record.
@@ -213,6 +225,9 @@ pub fn main() -> ExitCode {
             verbs::drain(&reach, output, &name, reason.as_deref(), duration)
         }
         Verb::Undrain { name } => verbs::undrain(&reach, output, &name),
+        Verb::Rebuild { name, from, discard_own } => {
+            verbs::rebuild(&reach, output, &name, from.as_deref(), discard_own)
+        }
         Verb::Reload => verbs::reload(&reach, output),
         Verb::Adopt { primary } => verbs::adopt(&reach, output, &primary),
     };
@@ -278,6 +293,7 @@ mod tests {
             "sluice switchover --to db2 --dry-run --drain 2s --on-leftover kill --wait 10m --expect-epoch 3",
             "sluice drain db2 --reason disk --for 1h",
             "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",
+            "sluice rebuild db3 --from db2 --discard-own",
             "sluice adopt --primary db1",
             "sluice reload -o json",
             "sluice history --limit 5",

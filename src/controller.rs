@@ -1,7 +1,8 @@
 //! The controller: observes the instances, keeps the record, publishes the topology, runs switchovers.
 //!
-//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `failover`, `publish`, `lag`,
-//! `statements`, `grants`, and `doctor` but for its `ask`) decide; the others look, store and do. [`run_over`] is the way in.
+//! Pure files (`view`, `record`, `assess`, `adopt`, `plan`, `elect`, `switchover`, `failover`, `rebuild`,
+//! `publish`, `lag`, `statements`, `grants`, and `doctor` but for its `ask`) decide; the others look, store and do.
+//! [`run_over`] is the way in.
 //!
 //! Never here: client bytes, a second opinion about who is the primary.
 
@@ -26,7 +27,9 @@ mod observe;
 mod pictures;
 pub mod plan;
 pub mod publish;
+pub mod rebuild;
 pub mod record;
+mod refill;
 mod run_loop;
 pub mod statements;
 pub mod store;

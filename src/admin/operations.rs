@@ -13,7 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use super::AdminState;
 use super::answer::Refused;
 use super::routes::Peer;
-use crate::controller::api::{FailoverRequest, OperationState, OperationView, Request, SwitchoverRequest};
+use crate::controller::api::{
+    FailoverRequest, OperationState, OperationView, RebuildRequest, Request, SwitchoverRequest,
+};
 
 /// Longest wait of one long poll.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -92,6 +94,25 @@ pub(super) async fn drain(State(state): State<AdminState>, Path(name): Path<Stri
 
 pub(super) async fn undrain(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
     ask(&state, Request::Undrain { name }).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RebuildBody {
+    from: Option<String>,
+    discard_own: bool,
+}
+
+pub(super) async fn rebuild(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    let RebuildBody { from, discard_own } = body(&bytes)?;
+    let who = who(&headers, peer);
+    ask(&state, Request::Rebuild(RebuildRequest { name, from, discard_own, who })).await
 }
 
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Vec<OperationView>> {

@@ -67,6 +67,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/doctor", get(doctor))
         .route("/instances/{name}/drain", post(operations::drain))
         .route("/instances/{name}/undrain", post(operations::undrain))
+        .route("/instances/{name}/rebuild", post(operations::rebuild))
 }
 
 async fn bounded(request: Request, next: Next) -> Response {

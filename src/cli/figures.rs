@@ -17,6 +17,17 @@ pub(super) fn millis(ms: u64) -> String {
     }
 }
 
+/// `12 bytes`, `1.5 MiB`, `20.0 GiB`.
+pub(super) fn bytes(number: u64) -> String {
+    let shown = |unit: u64, name: &str| format!("{}.{} {name}", number / unit, number % unit * 10 / unit);
+    match number {
+        0..1_024 => format!("{number} bytes"),
+        1_024..1_048_576 => shown(1 << 10, "KiB"),
+        1_048_576..1_073_741_824 => shown(1 << 20, "MiB"),
+        _ => shown(1 << 30, "GiB"),
+    }
+}
+
 /// `1 thing`, `2 things`.
 pub(super) fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -40,6 +51,7 @@ mod tests {
         assert_eq!([micros(340), micros(12_449), micros(1_250_000)], ["0.3 ms", "12.4 ms", "1250 ms"]);
         assert_eq!([millis(40), millis(3_210), millis(301_000)], ["40 ms", "3.2 s", "5 min"]);
         assert_eq!([millis(25_300_000), millis(300_000_000)], ["7 h", "3 d"]);
+        assert_eq!([bytes(12), bytes(1_572_864), bytes(20 << 30)], ["12 bytes", "1.5 MiB", "20.0 GiB"]);
         assert_eq!([count(1, "session"), count(0, "session")], ["1 session", "0 sessions"]);
     }
 }

@@ -106,6 +106,7 @@ pub(crate) fn switchover() -> OperationView {
         ],
         stall_us: Some(9_200),
         outcome: Some("db2 is the primary in epoch 8".into()),
+        copy: None,
         hint: None,
     }
 }

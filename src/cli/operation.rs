@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::client::{CliError, Client};
-use super::figures::micros;
-use crate::controller::api::{OperationState, OperationView, StepView};
+use super::figures::{bytes, micros, millis};
+use crate::controller::api::{CopyView, OperationState, OperationView, StepView};
 
 /// Follows an operation to its end and hands each new piece of text to `print`.
 pub(super) fn follow(
@@ -29,6 +29,8 @@ pub(super) fn follow(
 pub(super) struct Shown {
     headed: bool,
     steps: usize,
+    /// The latest stage of a copy, and its tenths.
+    copied: Option<(String, u64)>,
 }
 
 impl Shown {
@@ -48,8 +50,37 @@ impl Shown {
             self.steps += 1;
             text += &step_line(step);
         }
+        if let Some(copy) = operation.copy.as_ref().filter(|_| operation.state == OperationState::Running) {
+            let mark = (copy.stage.clone(), tenths(copy));
+            if self.copied.as_ref() != Some(&mark) {
+                self.copied = Some(mark);
+                text += &copy_line(copy);
+            }
+        }
         text
     }
+}
+
+/// How many tenths of a copy are done.
+fn tenths(copy: &CopyView) -> u64 {
+    let part = u128::from(copy.done_bytes.min(copy.total_bytes)) * 10;
+    part.checked_div(copy.total_bytes.into()).and_then(|tenths| u64::try_from(tenths).ok()).unwrap_or(0)
+}
+
+/// A bar, the bytes, and how long it will take.
+fn copy_line(copy: &CopyView) -> String {
+    let done = usize::try_from(tenths(copy)).unwrap_or(10).min(10);
+    let mut line = format!("{:>21}  [{}{}] {}", "", "#".repeat(done), ".".repeat(10 - done), copy.stage);
+    if copy.total_bytes > 0 {
+        let _ = write!(line, ", {} of {}", bytes(copy.done_bytes), bytes(copy.total_bytes));
+    }
+    if copy.bytes_per_s > 0 {
+        let _ = write!(line, ", {} per second", bytes(copy.bytes_per_s));
+    }
+    if let Some(seconds) = copy.seconds_left.filter(|_| copy.done_bytes < copy.total_bytes) {
+        let _ = write!(line, ", about {} left", millis(seconds.saturating_mul(1000)));
+    }
+    line + "\n"
 }
 
 /// The result of a step in a dry run.
@@ -108,7 +139,8 @@ pub(super) fn ending(operation: &OperationView) -> String {
 /// The whole operation at once, for `sluice status`.
 pub(super) fn render(operation: &OperationView) -> String {
     let steps: String = operation.steps.iter().map(step_line).collect();
-    headline(operation) + &steps + &ending(operation)
+    let running = operation.copy.as_ref().filter(|_| operation.state == OperationState::Running);
+    headline(operation) + &steps + &running.map(copy_line).unwrap_or_default() + &ending(operation)
 }
 
 /// Whether the exit code is 0.
@@ -145,6 +177,30 @@ switchover to db2 (7-1), began 2026-01-01T00:00:00Z, asked by ann from 127.0.0.1
         assert_eq!(shown.news(&operation), "   +7.1 ms     2.0 ms  promote -> failed: refused\n");
         let ending = ending(&operation);
         assert_eq!(ending, "done: db2 is the primary in epoch 8\nclients' writes were stalled for 9.2 ms\n");
+    }
+
+    #[test]
+    fn a_copy_is_shown_by_tenths() {
+        let copy = |done: u64| CopyView {
+            stage: "file copy".into(),
+            done_bytes: done << 20,
+            total_bytes: 2048 << 20,
+            bytes_per_s: 200 << 20,
+            seconds_left: Some(5),
+            looks: done,
+        };
+        let mut operation =
+            OperationView { kind: "rebuild".into(), target: Some("db3".into()), ..OperationView::default() };
+        let mut shown = Shown::default();
+        operation.copy = Some(copy(1024));
+        let text = shown.news(&operation);
+        let line = "[#####.....] file copy, 1.0 GiB of 2.0 GiB, 200.0 MiB per second, about 5.0 s left\n";
+        assert!(text.starts_with("rebuild db3 ") && text.ends_with(line), "{text}");
+        operation.copy = Some(copy(1030));
+        assert_eq!(shown.news(&operation), "");
+        assert!(render(&operation).contains("1.0 GiB of 2.0 GiB"));
+        operation.copy = Some(copy(1300));
+        assert!(shown.news(&operation).contains("[######....]"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub(super) fn render(status: &Status) -> String {
     if let Some(operation) = &status.operation {
         let _ = write!(text, "\nunder way: {}", operation::render(operation));
     }
+    if let Some(rebuild) = &status.rebuild {
+        let _ = write!(text, "\nunder way: {}", operation::render(rebuild));
+    }
     text
 }
 

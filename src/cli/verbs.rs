@@ -119,6 +119,17 @@ pub(super) fn undrain(reach: &Reach, output: Output, name: &str) -> Result<(), C
     ask(reach, output, &format!("/instances/{}/undrain", path_segment(name)), &json!({}))
 }
 
+pub(super) fn rebuild(
+    reach: &Reach,
+    output: Output,
+    name: &str,
+    from: Option<&str>,
+    discard_own: bool,
+) -> Result<(), CliError> {
+    let body = json!({ "from": from, "discard_own": discard_own });
+    ask(reach, output, &format!("/instances/{}/rebuild", path_segment(name)), &body)
+}
+
 pub(super) fn adopt(reach: &Reach, output: Output, primary: &str) -> Result<(), CliError> {
     ask(reach, output, "/adopt", &json!({ "primary": primary }))
 }

@@ -108,6 +108,22 @@ pub enum Request {
         /// Instance name.
         name: String,
     },
+    /// Fill a member with another member's data.
+    Rebuild(RebuildRequest),
+}
+
+/// `POST /instances/NAME/rebuild`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct RebuildRequest {
+    /// The member that is filled.
+    pub name: String,
+    /// Who gives its data; `None`: the best one.
+    pub from: Option<String>,
+    /// Replace its data though transactions that only it has can't be kept.
+    pub discard_own: bool,
+    /// Who asks.
+    pub who: String,
 }
 
 /// `POST /switchover`
@@ -198,6 +214,8 @@ pub struct Status {
     pub alarms: Vec<String>,
     /// The operation under way.
     pub operation: Option<OperationView>,
+    /// The rebuild under way; a switchover or failover may run beside it.
+    pub rebuild: Option<OperationView>,
     /// Client sessions of this process.
     pub sessions: u64,
 }
@@ -303,6 +321,9 @@ pub struct OperationView {
     pub steps: Vec<StepView>,
     /// How long the gate stayed closed after the last open transaction had ended, microseconds.
     pub stall_us: Option<u64>,
+    /// How far the copy of a rebuild is, while one runs.
+    #[serde(default)]
+    pub copy: Option<CopyView>,
     /// Why it ended as it did, for people.
     pub outcome: Option<String>,
     /// The next thing to type.
@@ -310,11 +331,30 @@ pub struct OperationView {
 }
 
 impl OperationView {
-    /// A number that grows with every step that begins or ends: tells news from a repetition.
+    /// A number that grows with every step that begins or ends, and with every look at a copy: tells news from a
+    /// repetition.
     pub fn progress(&self) -> u64 {
         let ended = self.steps.iter().filter(|step| step.took_us.is_some()).count();
-        u64::try_from(self.steps.len() + ended).unwrap_or(u64::MAX)
+        let looks = self.copy.as_ref().map_or(0, |copy| copy.looks);
+        u64::try_from(self.steps.len() + ended).unwrap_or(u64::MAX).saturating_add(looks)
     }
+}
+
+/// How far a copy is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct CopyView {
+    /// What it does.
+    pub stage: String,
+    /// Bytes copied.
+    pub done_bytes: u64,
+    /// Bytes to copy, as the server estimates.
+    pub total_bytes: u64,
+    /// Bytes per second at the moment.
+    pub bytes_per_s: u64,
+    /// Seconds until everything is copied.
+    pub seconds_left: Option<u64>,
+    /// Counts the looks.
+    pub looks: u64,
 }
 
 /// How far an operation is.

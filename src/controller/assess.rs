@@ -313,7 +313,10 @@ fn judge_answering(
     if trust == Trust::Unchecked || !server.is_writable() {
         return returned(view, record, instance, server);
     }
-    let second = view.live().find(|(_, other)| other.uuid != record.primary && other.is_writable());
+    // One that is being filled is kept from clients by other means: CLONE refuses a read-only server.
+    let second = view.live().find(|(_, other)| {
+        other.uuid != record.primary && other.is_writable() && !record.is_taken_apart(other.uuid)
+    });
     if let Some((second, _)) = second {
         return Assessment::new(
             Verdict::SecondWritable(second.id),

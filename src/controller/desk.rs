@@ -29,12 +29,15 @@ use super::record::{Guarantee, Record};
 use super::statements::{Grammar, Source};
 use super::store::{Prepared, Store, StoreError};
 use super::view::{ClusterView, ServerView};
-use crate::config::{Config, InstanceTlsMode, Promotion};
+use crate::config::{Account, Config, InstanceTlsMode, Promotion};
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 
 /// Operations kept for `sluice status` and `/operations`; older ones are in the history.
 const OPERATIONS_KEPT: usize = 32;
+
+/// The kind of an operation that fills a member; it may run beside one on roles.
+pub(super) const REBUILD: &str = "rebuild";
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -229,6 +232,13 @@ impl Desk {
         Some(Source { host, port: *port, user: &account.user, password, tls })
     }
 
+    /// Who copies data from a donor, with the password, and where a donor is reached.
+    pub(super) fn donor(&self, id: InstanceId) -> Option<(Address, &Account)> {
+        let accounts = &self.config.accounts;
+        let account = accounts.clone.as_ref().unwrap_or(&accounts.control);
+        Some((self.replication_addresses.get(id.index())?.clone(), account))
+    }
+
     /// The statements of an instance and their grammar.
     pub(super) fn at(&self, id: InstanceId) -> Option<(&InstanceOperations, Grammar)> {
         let version = self.board.view(id.index()).and_then(|view| view.server.map(|s| s.grammar()));
@@ -353,18 +363,29 @@ impl Desk {
             instances: instances.collect(),
             alarms,
             operation: running(&state.operations).cloned(),
+            rebuild: rebuilding(&state.operations).cloned(),
             sessions: u64::try_from(feed.registry().len()).unwrap_or(0),
         }
     }
 
-    /// The operation under way.
+    /// The operation on roles under way.
     pub(super) fn running(&self) -> Option<OperationView> {
         running(&self.state().operations).cloned()
+    }
+
+    /// The rebuild under way.
+    pub(super) fn rebuilding(&self) -> Option<OperationView> {
+        rebuilding(&self.state().operations).cloned()
     }
 
     /// Starts showing an operation; returns its id.
     pub(super) fn begin(&self, kind: &str, target: Option<String>, who: &str) -> String {
         let id = format!("{:08x}", rand::random::<u32>());
+        self.begin_as(id, kind, target, who)
+    }
+
+    /// The same for one that has an id already.
+    pub(super) fn begin_as(&self, id: String, kind: &str, target: Option<String>, who: &str) -> String {
         let view = OperationView {
             id: id.clone(),
             kind: kind.into(),
@@ -375,8 +396,12 @@ impl Desk {
         };
         let mut state = self.state();
         state.operations.push(view);
-        let surplus = state.operations.len().saturating_sub(OPERATIONS_KEPT);
-        state.operations.drain(..surplus);
+        let mut surplus = state.operations.len().saturating_sub(OPERATIONS_KEPT);
+        state.operations.retain(|view| {
+            let goes = surplus > 0 && view.state != OperationState::Running;
+            surplus -= usize::from(goes);
+            !goes
+        });
         self.show(&state);
         id
     }
@@ -420,7 +445,10 @@ impl Desk {
     ) -> String {
         let who = match request {
             Request::Adopt { who, .. } | Request::Failover(FailoverRequest { who, .. }) => who.as_str(),
-            Request::Switchover(_) | Request::Drain { .. } | Request::Undrain { .. } => "operator",
+            Request::Switchover(_)
+            | Request::Drain { .. }
+            | Request::Undrain { .. }
+            | Request::Rebuild(_) => "operator",
         };
         let id = self.begin(kind, Some(target.to_owned()), who);
         match outcome {
@@ -445,7 +473,12 @@ fn starting() -> Assessment {
 }
 
 fn running(operations: &[OperationView]) -> Option<&OperationView> {
-    operations.iter().rev().find(|view| view.state == OperationState::Running)
+    let runs = |view: &&OperationView| view.state == OperationState::Running && view.kind != REBUILD;
+    operations.iter().rev().find(runs)
+}
+
+fn rebuilding(operations: &[OperationView]) -> Option<&OperationView> {
+    operations.iter().rev().find(|view| view.state == OperationState::Running && view.kind == REBUILD)
 }
 
 /// Now, for people.

@@ -197,14 +197,20 @@ impl Member {
         rules: &Rules<'_>,
     ) -> Self {
         let wish = rules.promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+        let objection = match executed.is_empty() {
+            true => Some("it is empty".into()),
+            false => objection(server, wish, record),
+        };
         Self {
             id: instance.id,
             name: instance.name.to_string(),
             uuid: server.uuid,
             has,
             executed,
-            objection: objection(server, wish),
-            can_ack: rules.policy.may_ack(instance.id) && server.semi_sync.is_some(),
+            objection,
+            can_ack: rules.policy.may_ack(instance.id)
+                && server.semi_sync.is_some()
+                && !record.is_taken_apart(server.uuid),
             wish,
             drained: record.marks.iter().any(|mark| *mark.name == *instance.name),
             version: version_number(&server.version).map(|(major, minor, _)| (major, minor)),
@@ -213,7 +219,10 @@ impl Member {
 }
 
 /// The hard filters.
-fn objection(server: &ServerView, wish: Promotion) -> Option<String> {
+fn objection(server: &ServerView, wish: Promotion, record: &Record) -> Option<String> {
+    if record.is_taken_apart(server.uuid) {
+        return Some("it is being rebuilt".into());
+    }
     if wish == Promotion::MustNot {
         return Some("promotion = \"must-not\"".into());
     }
@@ -391,7 +400,7 @@ fn against(member: &Member, errant: &GtidSet, members: &[Member], record: &Recor
 pub fn forecast(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Result<Chosen, String> {
     let members: Vec<Member> = view
         .live()
-        .filter(|(_, server)| server.uuid != record.primary)
+        .filter(|(_, server)| server.uuid != record.primary && !record.is_taken_apart(server.uuid))
         .map(|(instance, server)| {
             let sets = (server.has(), (*server.executed).clone());
             Member::new(instance, server, sets, record, rules)

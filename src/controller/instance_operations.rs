@@ -5,6 +5,8 @@
 //!
 //! Never here: policy, a statement's text, a decision about roles.
 
+mod cloning;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -115,12 +115,13 @@ pub fn plan(
     for (instance, replica) in others(view, record) {
         steps.extend(replication(instance, replica, server, addresses.get(primary.id.index())));
     }
-    steps.extend(acknowledging(view, record, policy));
+    steps.extend(acknowledging(view, record, server, policy));
     steps.extend(primary_side(primary, server, record, &assessment.verdict));
     if record.waits() {
         let unfenced =
             |server: &ServerView| server.semi_sync.is_some() && matches!(server.boot, BootView::Lacks(_));
-        let unfenced = view.live().filter(|(_, server)| unfenced(server));
+        let unfenced =
+            view.live().filter(|(_, server)| unfenced(server) && !record.is_taken_apart(server.uuid));
         steps.extend(unfenced.map(|(instance, _)| Step::PersistBoot(instance.id)));
     }
     steps
@@ -160,7 +161,7 @@ fn others<'a>(
     view: &'a ClusterView,
     record: &'a Record,
 ) -> impl Iterator<Item = (&'a InstanceView, &'a ServerView)> {
-    view.live().filter(|(_, server)| server.uuid != record.primary)
+    view.live().filter(|(_, server)| server.uuid != record.primary && !record.is_taken_apart(server.uuid))
 }
 
 fn replication(
@@ -171,6 +172,10 @@ fn replication(
 ) -> Option<Step> {
     if !replica.errant(primary).is_empty() || !replica.other_channels.is_empty() {
         // A human decides.
+        return None;
+    }
+    if replica.executed.is_empty() && !primary.executed.is_empty() {
+        // It is new, or a copy broke off and left it with half of a server: only a whole copy makes it a member.
         return None;
     }
     let Some(channel) = &replica.channel else { return Some(Step::Follow(instance.id)) };
@@ -197,13 +202,24 @@ fn can_spare_one(primary: &ServerView) -> bool {
     primary.semi_sync.as_ref().is_none_or(|s| !s.waiting.is_on() || s.clients > u32::from(s.count))
 }
 
-fn acknowledging(view: &ClusterView, record: &Record, policy: &Policy) -> Vec<Step> {
+/// A member with more to execute becomes no acker yet: a failover would have to wait for it.
+const NEARLY: u64 = 10_000;
+/// The same on the source's clock, milliseconds.
+const NEARLY_MS: u64 = 10_000;
+
+/// Whether a replica is close to the primary.
+pub(super) fn nearly(replica: &ServerView, primary: &ServerView) -> bool {
+    let late = replica.channel.as_ref().is_some_and(|channel| channel.lag_ms > NEARLY_MS);
+    !late && replica.gap(primary) <= NEARLY
+}
+
+fn acknowledging(view: &ClusterView, record: &Record, primary: &ServerView, policy: &Policy) -> Vec<Step> {
     let mut steps = Vec::new();
     for (instance, server) in others(view, record) {
         let Some(semi_sync) = &server.semi_sync else { continue };
         let recorded = record.is_acker(server.uuid);
         let healthy = server.replicates_from(record.primary);
-        if record.waits() && policy.may_ack(instance.id) && !recorded && healthy {
+        if record.waits() && policy.may_ack(instance.id) && !recorded && healthy && nearly(server, primary) {
             steps.push(Step::AddAcker(server.uuid));
         } else if recorded && healthy && !(semi_sync.acking.is_on() && semi_sync.acking_now.is_on()) {
             steps.push(Step::StartAcking(instance.id));

@@ -101,6 +101,9 @@ pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped>
     if server.uuid == record.primary {
         return None;
     }
+    if record.rebuild.as_ref().is_some_and(|rebuild| rebuild.uuid == server.uuid) {
+        return Some(ReadsStopped::Rebuilding);
+    }
     if server.is_writable() {
         return Some(ReadsStopped::Writable);
     }

@@ -36,6 +36,9 @@ pub struct Record {
     /// Instances taken out by an operator.
     #[serde(default)]
     pub marks: Vec<Mark>,
+    /// The rebuild in progress.
+    #[serde(default)]
+    pub rebuild: Option<RebuildRecord>,
 }
 
 /// What an OK to a client is worth.
@@ -89,6 +92,56 @@ pub enum Phase {
     Preparing,
     /// The epoch was changed.
     Promoted,
+}
+
+/// A member that is being filled with another member's data. It is in the record before anything of the member is
+/// touched, so that a Sluice that starts in the middle goes on with the copy under way instead of beginning another.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct RebuildRecord {
+    /// Id of the operation.
+    pub id: String,
+    /// Who asked.
+    pub who: String,
+    /// Name of the instance that is filled.
+    pub member: String,
+    /// Its `server_uuid`, which it keeps.
+    pub uuid: Uuid,
+    /// The donor that was asked for; `None`: the best one.
+    pub from: Option<String>,
+    /// The donor of the latest attempt.
+    pub donor: Option<String>,
+    /// How far it is.
+    pub phase: RebuildPhase,
+    /// Attempts begun, each of which may have dropped the member's data.
+    pub attempts: u32,
+    /// When the server's latest copy before this attempt began, as it says itself: tells an old one from ours.
+    pub before: Option<String>,
+    /// What becomes of transactions that only this member has.
+    #[serde(default)]
+    pub own: OwnTransactions,
+}
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuildPhase {
+    /// Its data are as they were.
+    Preparing,
+    /// Its data are dropped, or may be.
+    Cloning,
+    /// It has the donor's data and is to follow the primary.
+    Joining,
+}
+
+/// What becomes of transactions that only the member has, when its data are replaced.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnTransactions {
+    /// Without a copy of them in the store nothing is replaced.
+    #[default]
+    Keep,
+    /// Somebody said that they are not wanted.
+    Discard,
 }
 
 /// An instance taken out by an operator.
@@ -153,6 +206,17 @@ impl Record {
         self.wait_count > 0
     }
 
+    /// Whether a rebuild alone deals with this member now: nobody else starts, fences or points it anywhere.
+    pub fn is_taken_apart(&self, uuid: Uuid) -> bool {
+        self.rebuild.as_ref().is_some_and(|rebuild| {
+            rebuild.uuid == uuid
+                && match rebuild.phase {
+                    RebuildPhase::Preparing | RebuildPhase::Cloning => true,
+                    RebuildPhase::Joining => false,
+                }
+        })
+    }
+
     /// Whether this member's acknowledgement counts.
     pub fn is_acker(&self, uuid: Uuid) -> bool {
         self.ackers.contains(&uuid)
@@ -202,6 +266,7 @@ mod tests {
             }),
             who: "adopt".into(),
             marks: vec![],
+            rebuild: None,
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);

@@ -24,6 +24,7 @@ use super::execute::execute;
 use super::failover::{self, Decision, Terms};
 use super::plan::{self, Step};
 use super::record::{Guarantee, Mark, Record};
+use super::refill;
 use super::store::StoreError;
 use super::takeover;
 use super::view::{ClusterView, LockView};
@@ -72,6 +73,7 @@ pub async fn run_over(
         seat,
         switchover: None,
         takeover: None,
+        rebuild: None,
         attempts: Attempts::default(),
         nudged: None,
         upkeep: None,
@@ -96,6 +98,7 @@ pub async fn run_over(
             () = ended(&mut looped.switchover) => looped.switchover = None,
             outcome = ended(&mut looped.takeover) => looped.taken_over(outcome),
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
+            () = ended(&mut looped.rebuild) => looped.rebuild = None,
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
             _ = changes.changed() => {}
             () = sleep_until(Instant::now() + ROUND_EVERY) => {}
@@ -117,6 +120,9 @@ struct Looped {
     switchover: Option<Switchover>,
     /// The failover under way.
     takeover: Option<takeover::Running>,
+    /// The rebuild under way. It does not hold the bench while data are copied, and ends with the process: the next
+    /// start goes on with it.
+    rebuild: Option<refill::Running>,
     /// Failovers that came to nothing.
     attempts: Attempts,
     /// When members were last asked what they see of a primary in doubt.
@@ -160,6 +166,9 @@ impl Looped {
         self.routing(assessment.verdict.writes_allowed()).await;
         if assessment.verdict == Verdict::LockHeldElsewhere {
             self.give_way(&view).await;
+        }
+        if self.rebuild.is_none() && assessment.verdict.acting_allowed() {
+            self.rebuild = refill::resume(&self.desk);
         }
         if self.upkeep.is_some() {
             return;
@@ -352,7 +361,8 @@ impl Looped {
             guarantee: Guarantee::None,
             operation: None,
             who: who.to_owned(),
-            marks: before.map_or_else(Vec::new, |record| record.marks),
+            marks: before.as_ref().map_or_else(Vec::new, |record| record.marks.clone()),
+            rebuild: before.and_then(|record| record.rebuild),
         };
         self.desk.commit(self.desk.prepare(record)?)?;
         Ok(())

@@ -4,6 +4,7 @@
 //!
 //! Never here: sending a statement, deciding when.
 
+pub mod cloning;
 pub mod doctor;
 
 use std::borrow::Cow;

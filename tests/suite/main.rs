@@ -25,6 +25,7 @@ mod isolation;
 mod login;
 mod pooling;
 mod process;
+mod rebuild;
 mod reload;
 mod sessions;
 mod sysbench;

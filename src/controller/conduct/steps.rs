@@ -369,7 +369,8 @@ impl Performance<'_> {
             let follows =
                 server.channel.as_ref().is_some_and(|channel| channel.source == Some(self.plan.to_uuid));
             let follows = follows || self.plan.movers().contains(&instance.id);
-            if !settled && !follows {
+            let taken = self.before.is_taken_apart(server.uuid);
+            if !settled && !follows && !taken {
                 self.record_acker(instance.id, server).await?;
                 self.follow(instance.id, self.plan.to).await?;
                 moved += 1;

@@ -4,11 +4,13 @@
 
 use super::{Looped, unix_now};
 use crate::controller::adopt;
-use crate::controller::api::{Asked, FailoverRequest, Refusal, RefusalCode, Request, SwitchoverRequest};
+use crate::controller::api::{
+    Asked, FailoverRequest, RebuildRequest, Refusal, RefusalCode, Request, SwitchoverRequest,
+};
 use crate::controller::assess::{Trust, Verdict};
 use crate::controller::failover::Terms;
 use crate::controller::record::{Mark, Record};
-use crate::controller::{conduct, takeover};
+use crate::controller::{conduct, refill, takeover};
 
 impl Looped {
     pub(super) fn serve(&mut self, asked: Asked) {
@@ -22,6 +24,7 @@ impl Looped {
                 let until = duration.map(|duration| unix_now() + duration.as_secs());
                 record.marks.push(Mark { name: name.clone(), reason: reason.clone(), until });
             }),
+            Request::Rebuild(wanted) => self.rebuild(wanted),
             Request::Undrain { name } => {
                 self.mark(&request, name, |record| record.marks.retain(|mark| mark.name != *name))
             }
@@ -92,6 +95,28 @@ impl Looped {
         }
         let (id, switchover) = conduct::start(&self.desk, wanted)?;
         self.switchover = Some(switchover);
+        Ok(id)
+    }
+
+    fn rebuild(&mut self, wanted: &RebuildRequest) -> Result<String, Refusal> {
+        self.known(&wanted.name)?;
+        if let Some(from) = &wanted.from {
+            self.known(from)?;
+        }
+        if let Some(running) = self.desk.rebuilding().filter(|_| self.rebuild.is_some()) {
+            if running.target.as_deref() == Some(&wanted.name) {
+                return Ok(running.id);
+            }
+            let member = running.target.unwrap_or_default();
+            return Err(Refusal {
+                code: RefusalCode::Busy,
+                reason: format!("the rebuild {} of {member} is under way", running.id),
+                hint: Some(format!("one at a time; follow it: sluice rebuild {member}")),
+            });
+        }
+        self.idle()?;
+        let (id, running) = refill::start(&self.desk, wanted)?;
+        self.rebuild = Some(running);
         Ok(id)
     }
 

@@ -16,6 +16,7 @@ fn record(version: u64) -> Record {
         operation: None,
         who: "adopt".into(),
         marks: vec![],
+        rebuild: None,
     }
 }
 

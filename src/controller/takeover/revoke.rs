@@ -19,7 +19,7 @@ use crate::controller::execute::StepError;
 use crate::controller::failover;
 use crate::controller::plan::Address;
 use crate::controller::statements::{self, Grammar};
-use crate::controller::view::{LockView, Thread};
+use crate::controller::view::{LockView, ServerView, Thread};
 
 /// Login and first statement of the session that holds a member.
 const LOGIN: Duration = Duration::from_secs(2);
@@ -122,7 +122,10 @@ impl Takeover {
         self.take_locks().await?;
         let view = self.desk.view();
         let mut tasks = JoinSet::new();
-        for (instance, server) in view.live().filter(|(_, server)| server.uuid != self.before.primary) {
+        let asked = |server: &ServerView| {
+            server.uuid != self.before.primary && !self.before.is_taken_apart(server.uuid)
+        };
+        for (instance, server) in view.live().filter(|(_, server)| asked(server)) {
             let (id, name, uuid) = (instance.id, instance.name.to_string(), server.uuid);
             let (operations, grammar) = (self.desk.operations.clone(), server.grammar());
             tasks.spawn(async move {

@@ -1,0 +1,123 @@
+//! Before anything is dropped: everything is checked again, reads go elsewhere, and the member leaves the ackers in
+//! the order that loses nothing.
+//!
+//! Never here: a change to the member's data.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Failure, LOOK, Refill};
+use crate::controller::rebuild::{self, Objection, Recipient};
+use crate::controller::record::{OwnTransactions, Record};
+
+/// How long reads under way there may take to end; new ones go elsewhere at once.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Between two looks at them.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
+impl Refill {
+    /// From a member that serves to one that nobody misses.
+    pub(super) async fn leave(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        let checked = self.check_and_record().await;
+        self.noted("check", began, checked)?;
+        let began = Instant::now();
+        let drained = self.drain().await;
+        self.noted("reads go elsewhere", began, drained)?;
+        let began = Instant::now();
+        let left = self.leave_ackers().await;
+        self.noted("no acker any more", began, left)?;
+        let began = Instant::now();
+        let kept = self.keep_own().await;
+        self.noted("own transactions", began, kept)
+    }
+
+    /// What may be done now, on fresh looks.
+    async fn recipient(&self) -> Result<(Record, Recipient), Failure> {
+        self.desk.observers.look_at_all(Instant::now() + LOOK).await;
+        let record = self.desk.record().ok_or_else(|| Failure::Unmet("the cluster is not adopted".into()))?;
+        let (view, assessment) = (self.desk.view(), self.desk.assessment());
+        let found = rebuild::recipient(&view, &record, &assessment, &self.job.member, self.job.own)?;
+        if found.uuid != self.job.uuid {
+            return Err(Failure::Unmet(format!("{} is another server now", self.job.member)));
+        }
+        Ok((record, found))
+    }
+
+    async fn check_and_record(&mut self) -> Result<String, Failure> {
+        // Upkeep, switchover and failover change nothing meanwhile; afterwards the record keeps them off.
+        let bench = std::sync::Arc::clone(&self.desk.bench).lock_owned().await;
+        let (record, found) = self.recipient().await?;
+        let donors =
+            rebuild::donors(&self.desk.view(), &record, &found, self.job.from.as_deref(), &self.failed)?;
+        let mut misfit = None;
+        for donor in donors {
+            match self.fits(&donor).await {
+                Ok(bytes) => {
+                    self.keep(|_| {})?;
+                    drop(bench);
+                    return Ok(format!("{} will give about {} MiB", donor.name, bytes >> 20));
+                }
+                Err(failure) => misfit = Some(failure),
+            }
+        }
+        Err(misfit.unwrap_or_else(|| Objection::NoDonor("there is no other member".into()).into()))
+    }
+
+    async fn drain(&self) -> Result<String, Failure> {
+        let (server, _) = self.server()?;
+        let until = Instant::now() + DRAIN;
+        loop {
+            let working = server.working_clients().await?;
+            if working == 0 {
+                return Ok("nobody is at work there".into());
+            }
+            if Instant::now() >= until {
+                return Ok(format!("{working} clients are still at work there and will be cut off"));
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// It receives nothing any more, so it acknowledges nothing; then a write that the others acknowledge proves that
+    /// they have everything before it, too; only then the record forgets it.
+    async fn leave_ackers(&self) -> Result<String, Failure> {
+        let _bench = self.desk.bench.lock().await;
+        let (record, found) = self.recipient().await?;
+        let (server, grammar) = self.server()?;
+        let view = self.desk.view();
+        let known = view.instances.get(self.member.index()).and_then(|view| view.live());
+        if known.is_some_and(|known| known.semi_sync.is_some()) {
+            server.set_acking_flag(grammar, false).await?;
+        }
+        server.stop_receiver(grammar).await?;
+        if !record.is_acker(found.uuid) {
+            return Ok("it was none".into());
+        }
+        let primary = view.by_uuid(record.primary).and_then(|view| self.desk.at(view.id));
+        let (primary, _) = primary.ok_or_else(|| Failure::Unmet("the primary was never seen".into()))?;
+        primary.write_epoch_row(&record.row()).await?;
+        let uuid = found.uuid;
+        let record = self.desk.change(|record| record.ackers.retain(|acker| *acker != uuid))?;
+        Ok(format!("{} of {} others acknowledged everything so far", record.wait_count, record.ackers.len()))
+    }
+
+    /// What only this member has is kept, or nothing is replaced.
+    async fn keep_own(&mut self) -> Result<String, Failure> {
+        let (_, found) = self.recipient().await?;
+        let own = found.own.union(&found.unapplied);
+        if own.is_empty() {
+            return Ok("it has none".into());
+        }
+        match self.job.own {
+            OwnTransactions::Discard => Ok(format!("given up as asked for: {own}")),
+            OwnTransactions::Keep => Err(Objection::OwnTransactions {
+                name: self.job.member.clone(),
+                own: own.to_string(),
+                why: "this version can't copy them".into(),
+            }
+            .into()),
+        }
+    }
+}
