@@ -67,7 +67,7 @@ pub(super) fn start(desk: &Arc<Desk>, wanted: &RebuildRequest) -> Result<(String
     let view = desk.view();
     let found = rebuild::recipient(&view, &record, &desk.assessment(), &wanted.name, own)
         .and_then(|found| rebuild::donors(&view, &record, &found, wanted.from.as_deref(), &[]).map(|_| found))
-        .map_err(refusal)?;
+        .map_err(|objection| refusal(&objection))?;
     let id = desk.begin(REBUILD, Some(wanted.name.clone()), &wanted.who);
     let job = RebuildRecord {
         id: id.clone(),
@@ -99,7 +99,7 @@ pub(super) fn resume(desk: &Arc<Desk>) -> Option<Running> {
     Some(run(desk, id, job))
 }
 
-fn refusal(objection: Objection) -> Refusal {
+fn refusal(objection: &Objection) -> Refusal {
     Refusal { code: RefusalCode::NotNow, reason: objection.to_string(), hint: objection.hint() }
 }
 
