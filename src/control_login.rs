@@ -3,11 +3,12 @@
 //!
 //! Never here: a deadline over a statement, a statement's text.
 
+use std::io::Write;
 use std::time::Duration;
 
 use sluice_protocol::auth::Password;
 use sluice_protocol::handshake::attributes;
-use sluice_protocol::{Answer, AnswerLimits, Capabilities};
+use sluice_protocol::{Answer, AnswerLimits, Capabilities, GtidSet};
 use tokio::time::Instant;
 
 use crate::backend::direct::DirectConnection;
@@ -28,6 +29,8 @@ const PORT: u16 = 3306;
 #[derive(Clone, Debug)]
 pub struct ControlLogin {
     account: Account,
+    /// Reads binary logs.
+    replication: Account,
     tls: InstanceTls,
 }
 
@@ -41,13 +44,17 @@ impl ControlLogin {
     /// Another of Sluice's accounts, in the same way.
     #[must_use]
     pub fn of(account: &Account, config: &Config) -> Self {
-        Self { account: account.clone(), tls: config.tls_instance.clone() }
+        Self {
+            account: account.clone(),
+            replication: config.accounts.replication.clone(),
+            tls: config.tls_instance.clone(),
+        }
     }
 
-    async fn dial(&self, address: &str) -> Result<DirectConnection, SqlError> {
-        let password = Password::new(self.account.password.read().as_bytes().to_vec());
+    async fn dial(&self, address: &str, account: &Account) -> Result<DirectConnection, SqlError> {
+        let password = Password::new(account.password.read().as_bytes().to_vec());
         let login = BackendLogin {
-            user: self.account.user.as_bytes().into(),
+            user: account.user.as_bytes().into(),
             secret: Some(Secret::new(password)),
             identity: None,
             database: None,
@@ -63,7 +70,21 @@ impl ControlLogin {
 
 impl Servers for ControlLogin {
     fn log_in<'a>(&'a self, address: &'a str) -> Pending<'a, Box<dyn Session>> {
-        Box::pin(async move { Ok(Box::new(Login(self.dial(address).await?)) as Box<dyn Session>) })
+        Box::pin(
+            async move { Ok(Box::new(Login(self.dial(address, &self.account).await?)) as Box<dyn Session>) },
+        )
+    }
+
+    fn copy_transactions<'a>(
+        &'a self,
+        address: &'a str,
+        skip: &'a GtidSet,
+        file: &'a mut (dyn Write + Send),
+    ) -> Pending<'a, u64> {
+        Box::pin(async move {
+            let mut connection = self.dial(address, &self.replication).await?;
+            connection.copy_transactions(skip, file).await.map_err(failed)
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod build;
 pub mod change_user;
+pub mod dump;
 pub mod execute;
 pub mod query;
 

@@ -3,6 +3,8 @@
 //!
 //! Never here: a client's statement, a deadline over a statement (the caller has one).
 
+mod dump;
+
 use sluice_protocol::command::build;
 use sluice_protocol::{Answer, AnswerLimits, AnswerReader, Capabilities, frame_payload};
 use tokio::time::Instant;

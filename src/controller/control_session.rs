@@ -6,10 +6,12 @@
 //! Never here: client traffic, a statement's text, a retry.
 
 use std::fmt::Debug;
+use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_protocol::GtidSet;
 use tokio::time::{Instant, timeout};
 
 use super::statements;
@@ -63,6 +65,17 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, SqlError>> + Sen
 pub trait Servers: Debug + Send + Sync {
     /// A full login of the control account at `host:port`.
     fn log_in<'a>(&'a self, address: &'a str) -> Pending<'a, Box<dyn Session>>;
+
+    /// Writes every transaction in the binary log of the server at `host:port` that is not in `skip` to `file`, as
+    /// `mysqlbinlog` reads them; returns how many. With the replication account.
+    fn copy_transactions<'a>(
+        &'a self,
+        _address: &'a str,
+        _skip: &'a GtidSet,
+        _file: &'a mut (dyn Write + Send),
+    ) -> Pending<'a, u64> {
+        Box::pin(async { Err(SqlError::Answer("there is no way to read its binary log")) })
+    }
 }
 
 /// One login at one server. Dropping it closes the connection.
@@ -90,6 +103,19 @@ impl Target {
     /// The control account at the instance's admin port, if one is configured.
     pub(super) fn control_admin(servers: &Arc<dyn Servers>, instance: &Instance) -> Option<Self> {
         Some(Self { address: Arc::clone(instance.admin.as_ref()?), servers: Arc::clone(servers) })
+    }
+}
+
+impl Target {
+    /// See [`Servers::copy_transactions`].
+    pub(super) async fn copy_transactions(
+        &self,
+        skip: &GtidSet,
+        file: &mut (dyn Write + Send),
+        deadline: Duration,
+    ) -> Result<u64, SqlError> {
+        let copying = self.servers.copy_transactions(&self.address, skip, file);
+        timeout(deadline, copying).await.map_err(|_| SqlError::Timeout(deadline))?
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Never here: a statement to a server, a decision about roles.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -214,6 +216,11 @@ impl Desk {
             next.primary_name = seen.name.to_string();
         }
         self.store.prepare(next, expected)
+    }
+
+    /// A new file for transactions that only one member has.
+    pub(super) fn tail(&self, member: &str, id: &str) -> Result<(File, PathBuf), StoreError> {
+        self.store.tail(member, id)
     }
 
     /// Puts it in force.

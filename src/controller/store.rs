@@ -18,6 +18,8 @@ use super::record::Record;
 const RECORD: &str = "record.json";
 const LOCK: &str = "lock";
 const HISTORY: &str = "history.jsonl";
+/// Transactions that only one member had, from before its data were replaced.
+const TAILS: &str = "tails";
 /// Only for the account that runs Sluice.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -149,6 +151,20 @@ impl Store {
             tracing::error!(%error, folder = %self.folder.display(), "the store folder can't be synced");
         }
         Ok(prepared.record)
+    }
+
+    /// A new file for transactions that only one member has. It is never overwritten or removed by Sluice.
+    pub fn tail(&self, member: &str, id: &str) -> Result<(File, PathBuf), StoreError> {
+        let folder = self.folder.join(TAILS);
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder).map_err(at(&folder))?;
+        // A name may hold anything; a path must stay in its folder.
+        let plain = |one: char| if one.is_ascii_alphanumeric() || one == '-' { one } else { '_' };
+        let name: String = member.chars().map(plain).collect();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let path = folder.join(format!("{name}-{id}-{}.binlog", now.as_secs()));
+        let mut options = OpenOptions::new();
+        let file = options.create_new(true).write(true).mode(FILE_MODE).open(&path).map_err(at(&path))?;
+        Ok((file, path))
     }
 
     /// Adds a line to the history.

@@ -2,6 +2,7 @@
 //!
 //! Never here: policy, a statement's text.
 
+use std::io::Write;
 use std::time::Duration;
 
 use sluice_protocol::GtidSet;
@@ -14,6 +15,8 @@ use crate::controller::statements::{Grammar, cloning};
 
 /// Adding up the sizes of all tablespaces: one row for each.
 const SIZES: Duration = Duration::from_secs(20);
+/// Reading its own transactions out of its binary log: the server looks through all its logs for them.
+const TAIL: Duration = Duration::from_secs(600);
 /// `offline_mode` ends all client connections: 16 ms were measured, with many it takes longer.
 const CUT: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,15 @@ impl InstanceOperations {
         let status = self.rows(Via::Aside, cloning::STATUS, QUICK).await?;
         let stages = self.rows(Via::Aside, cloning::PROGRESS, QUICK).await?;
         Ok(CloneState::read(&status, &stages))
+    }
+
+    /// Writes the transactions of its binary log that are not in `skip` to `file`; returns how many.
+    pub(in crate::controller) async fn copy_transactions(
+        &self,
+        skip: &GtidSet,
+        file: &mut (dyn Write + Send),
+    ) -> Result<u64, SqlError> {
+        self.target.copy_transactions(skip, file, TAIL).await
     }
 
     /// Clients that are at work there.

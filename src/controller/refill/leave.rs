@@ -3,8 +3,10 @@
 //!
 //! Never here: a change to the member's data.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use sluice_protocol::GtidSet;
 use tokio::time::Instant;
 
 use super::{Failure, LOOK, Refill};
@@ -106,18 +108,47 @@ impl Refill {
     /// What only this member has is kept, or nothing is replaced.
     async fn keep_own(&mut self) -> Result<String, Failure> {
         let (_, found) = self.recipient().await?;
-        let own = found.own.union(&found.unapplied);
-        if own.is_empty() {
+        if found.own.is_empty() && found.unapplied.is_empty() {
             return Ok("it has none".into());
         }
-        match self.job.own {
-            OwnTransactions::Discard => Ok(format!("given up as asked for: {own}")),
-            OwnTransactions::Keep => Err(Objection::OwnTransactions {
-                name: self.job.member.clone(),
-                own: own.to_string(),
-                why: "this version can't copy them".into(),
+        let own = found.own.union(&found.unapplied);
+        let unkept = match self.export(&found.own).await {
+            Ok(path) => {
+                let kept = format!("{} are in {}", found.own, path.display());
+                self.remarks.push(format!("its own transactions {kept}"));
+                return Ok(kept);
             }
-            .into()),
+            Err(why) => why,
+        };
+        match self.job.own {
+            OwnTransactions::Discard => Ok(format!("given up as asked for: {own} ({unkept})")),
+            OwnTransactions::Keep => {
+                let (name, own) = (self.job.member.clone(), own.to_string());
+                Err(Objection::OwnTransactions { name, own, why: unkept }.into())
+            }
+        }
+    }
+
+    /// Copies transactions out of the member's binary log into the store, and sees that all are there.
+    async fn export(&self, own: &GtidSet) -> Result<PathBuf, String> {
+        let (server, _) = self.server().map_err(|failure| failure.to_string())?;
+        let executed = server.executed().await.map_err(|error| error.to_string())?;
+        let executed: GtidSet = executed.parse().map_err(|_| "gtid_executed can't be read".to_owned())?;
+        let (mut file, path) =
+            self.desk.tail(&self.job.member, &self.job.id).map_err(|error| error.to_string())?;
+        let copied = server.copy_transactions(&executed.subtract(own), &mut file).await;
+        let kept = match copied {
+            Ok(count) if count == own.count() => file.sync_all().map_err(|error| error.to_string()),
+            Ok(count) => Err(format!("its binary log has {count} of {} transactions", own.count())),
+            Err(error) => Err(error.to_string()),
+        };
+        match kept {
+            Ok(()) => Ok(path),
+            Err(why) => {
+                // Half a copy would be taken for a whole one.
+                let _ = std::fs::remove_file(&path);
+                Err(why)
+            }
         }
     }
 }

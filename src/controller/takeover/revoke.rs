@@ -140,6 +140,9 @@ impl Takeover {
                 // Sessions kept from before its last restart are found out now, not in the middle.
                 operations.ready().await.map_err(broken)?;
                 let has = seen.executed.union(&seen.received);
+                if has.is_empty() {
+                    return Err(format!("{name}: it is empty, whatever it had acknowledged is gone"));
+                }
                 Ok(Held { id, name, uuid, has, executed: seen.executed, session, grammar })
             });
         }

@@ -64,7 +64,7 @@ impl Node {
         let name = format!("db{number}");
         let program = mysqld.path().to_owned();
         let places = identity.clone();
-        let supervisor = Supervisor::new(&name, respawn, move || command(&program, &places));
+        let supervisor = Supervisor::new(&name, respawn, move |respawn| command(&program, &places, respawn));
         Ok(Self(Arc::new(Inner { name, identity, supervisor, _ports: ports })))
     }
 
@@ -366,16 +366,19 @@ impl std::fmt::Debug for Node {
     }
 }
 
-fn command(program: &Path, node: &Identity) -> std::io::Result<Command> {
+fn command(program: &Path, node: &Identity, respawn: Respawn) -> std::io::Result<Command> {
     let log = OpenOptions::new().create(true).append(true).open(node.error_log())?;
     let mut command = Command::new(program);
     command
         .arg(format!("--defaults-file={}", node.defaults_file().display()))
-        .env("MYSQLD_PARENT_PID", std::process::id().to_string()) // without it RESTART and CLONE are refused
         .current_dir(&node.folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0); // an interrupt from the terminal is not meant for it
+    if respawn != Respawn::Never {
+        // What tells the server that somebody starts it again: without it RESTART and CLONE end in error 3707.
+        command.env("MYSQLD_PARENT_PID", std::process::id().to_string());
+    }
     Ok(command)
 }

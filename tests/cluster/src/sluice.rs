@@ -98,7 +98,7 @@ impl SluiceBuilder {
         let (binary, environment) = (self.binary, self.environment);
         let supervisor = Supervisor::new("sluice", Respawn::OnRequest, {
             let (log, config) = (log.clone(), config.clone());
-            move || command(&binary, &config, &log, &environment)
+            move |_| command(&binary, &config, &log, &environment)
         });
         Ok(SluiceProcess { ports, config, store, log, supervisor, _held: held })
     }

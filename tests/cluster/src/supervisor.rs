@@ -25,6 +25,8 @@ const SHORT_LIVES: u32 = 5;
 /// When a process that ended is started again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Respawn {
+    /// Never, and the server is told so: RESTART and the end of CLONE leave it down (error 3707).
+    Never,
     /// Only when the server asks for it (RESTART, CLONE: exit code 16).
     #[default]
     OnRequest,
@@ -91,7 +93,7 @@ pub(crate) struct Supervisor {
 struct Shared {
     inner: Mutex<Inner>,
     state: watch::Sender<State>,
-    command: Box<dyn Fn() -> std::io::Result<Command> + Send + Sync>,
+    command: Box<dyn Fn(Respawn) -> std::io::Result<Command> + Send + Sync>,
 }
 
 impl Supervisor {
@@ -99,7 +101,7 @@ impl Supervisor {
     pub(crate) fn new(
         name: impl Into<String>,
         respawn: Respawn,
-        command: impl Fn() -> std::io::Result<Command> + Send + Sync + 'static,
+        command: impl Fn(Respawn) -> std::io::Result<Command> + Send + Sync + 'static,
     ) -> Self {
         let inner = Inner { child: None, wanted: Wanted::Down, respawn, lives: 0 };
         let shared = Shared {
@@ -207,7 +209,7 @@ impl Shared {
 
     fn spawn(&self) -> std::io::Result<()> {
         let mut inner = self.lock();
-        let child = (self.command)()?.spawn()?;
+        let child = (self.command)(inner.respawn)?.spawn()?;
         let pid = Pid::from_child(&child);
         inner.child = Some(child);
         inner.lives += 1;
@@ -226,7 +228,11 @@ impl Shared {
                 let inner = self.lock();
                 inner.wanted == Wanted::Up
                     && short_lives < SHORT_LIVES
-                    && (exit == Exit::Code(RESTART_WANTED) || inner.respawn == Respawn::Always)
+                    && match inner.respawn {
+                        Respawn::Never => false,
+                        Respawn::OnRequest => exit == Exit::Code(RESTART_WANTED),
+                        Respawn::Always => true,
+                    }
             };
             if !again || self.spawn().is_err() {
                 self.state.send_replace(State::Down(exit));
