@@ -101,16 +101,7 @@ enum Verb {
     /// that is nothing, or with --accept-loss.
     Failover(FailoverArgs),
     /// Send no new reads to an instance and let its sessions go.
-    Drain {
-        /// Instance name.
-        name: String,
-        /// Why, for whoever looks at the status.
-        #[arg(long)]
-        reason: Option<String>,
-        /// Ends by itself after this time, such as 1h.
-        #[arg(long = "for", value_parser = humantime::parse_duration)]
-        duration: Option<Duration>,
-    },
+    Drain(MarkArgs),
     /// Take a drain back.
     Undrain {
         /// Instance name.
@@ -128,6 +119,20 @@ enum Verb {
         #[arg(long)]
         discard_own: bool,
     },
+    /// Leave an instance to somebody who works on it: no reads, never the primary, no acknowledgements where the
+    /// others suffice, its replication left alone.
+    Maintenance(MarkArgs),
+    /// Keep an instance whose data are in doubt out of everything.
+    Quarantine(MarkArgs),
+    /// Take any mark of an instance back.
+    Clear {
+        /// Instance name.
+        name: String,
+    },
+    /// Promote nobody by itself until `sluice resume`; switchovers and failovers that somebody asks for are done.
+    Pause(TermsArgs),
+    /// Take a pause back.
+    Resume,
     /// Read the configuration file again: check it, show what differs, apply what can be without a restart.
     Reload,
     /// Take the cluster as it is, with this primary, into a new record.
@@ -191,6 +196,24 @@ struct SwitchoverArgs {
 }
 
 #[derive(Debug, Args)]
+struct MarkArgs {
+    /// Instance name.
+    name: String,
+    #[command(flatten)]
+    terms: TermsArgs,
+}
+
+#[derive(Debug, Args)]
+struct TermsArgs {
+    /// Why, for whoever looks at the status.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Ends by itself after this time, such as 1h.
+    #[arg(long = "for", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
 struct FailoverArgs {
     /// Target instance; without it the best one is taken.
     #[arg(long)]
@@ -221,10 +244,13 @@ pub fn main() -> ExitCode {
         Verb::History { limit } => verbs::history(&reach, output, limit),
         Verb::Switchover(args) => verbs::switchover(&reach, output, args),
         Verb::Failover(args) => verbs::failover(&reach, output, &args),
-        Verb::Drain { name, reason, duration } => {
-            verbs::drain(&reach, output, &name, reason.as_deref(), duration)
-        }
-        Verb::Undrain { name } => verbs::undrain(&reach, output, &name),
+        Verb::Drain(args) => verbs::mark(&reach, output, "drain", &args),
+        Verb::Maintenance(args) => verbs::mark(&reach, output, "maintenance", &args),
+        Verb::Quarantine(args) => verbs::mark(&reach, output, "quarantine", &args),
+        Verb::Undrain { name } => verbs::unmark(&reach, output, "undrain", &name),
+        Verb::Clear { name } => verbs::unmark(&reach, output, "clear", &name),
+        Verb::Pause(terms) => verbs::pause(&reach, output, &terms),
+        Verb::Resume => verbs::resume(&reach, output),
         Verb::Rebuild { name, from, discard_own } => {
             verbs::rebuild(&reach, output, &name, from.as_deref(), discard_own)
         }
@@ -292,6 +318,11 @@ mod tests {
             "sluice doctor --config sluice.toml",
             "sluice switchover --to db2 --dry-run --drain 2s --on-leftover kill --wait 10m --expect-epoch 3",
             "sluice drain db2 --reason disk --for 1h",
+            "sluice maintenance db2 --reason disk --for 1h",
+            "sluice quarantine db2",
+            "sluice clear db2",
+            "sluice pause --for 30m --reason upgrade",
+            "sluice resume",
             "sluice undrain db2 --admin http://127.0.0.1:1 --token-file t",
             "sluice rebuild db3 --from db2 --discard-own",
             "sluice adopt --primary db1",

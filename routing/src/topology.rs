@@ -168,6 +168,21 @@ impl ReadsStopped {
         Self::Writable,
     ];
 
+    /// Whether the instance is to be left by its sessions, as somebody wants it empty or its data are in doubt.
+    #[must_use]
+    pub const fn is_by_operator(self) -> bool {
+        match self {
+            Self::Draining | Self::Maintenance | Self::Quarantined => true,
+            Self::NotYetChecked
+            | Self::Unreachable
+            | Self::NotReplicating
+            | Self::Lagging
+            | Self::Rebuilding
+            | Self::WrongServer
+            | Self::Writable => false,
+        }
+    }
+
     /// The stable label for metrics, logs and API answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -14,8 +14,9 @@ use super::AdminState;
 use super::answer::Refused;
 use super::routes::Peer;
 use crate::controller::api::{
-    FailoverRequest, OperationState, OperationView, RebuildRequest, Request, SwitchoverRequest,
+    FailoverRequest, MarkTerms, OperationState, OperationView, RebuildRequest, Request, SwitchoverRequest,
 };
+use crate::controller::record::MarkKind;
 
 /// Longest wait of one long poll.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -82,18 +83,52 @@ fn who(headers: &HeaderMap, peer: Peer) -> String {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct DrainBody {
+struct TermsBody {
     reason: Option<String>,
     for_ms: Option<u64>,
 }
 
-pub(super) async fn drain(State(state): State<AdminState>, Path(name): Path<String>, bytes: Bytes) -> Answer {
-    let DrainBody { reason, for_ms } = body(&bytes)?;
-    ask(&state, Request::Drain { name, reason, duration: for_ms.map(Duration::from_millis) }).await
+fn terms(bytes: &Bytes, who: String) -> Result<MarkTerms, Refused> {
+    let TermsBody { reason, for_ms } = body(bytes)?;
+    Ok(MarkTerms { reason, duration: for_ms.map(Duration::from_millis), who })
 }
 
-pub(super) async fn undrain(State(state): State<AdminState>, Path(name): Path<String>) -> Answer {
-    ask(&state, Request::Undrain { name }).await
+/// `POST /instances/NAME/MARK`: `undrain` takes back only a drain, `clear` any mark.
+pub(super) async fn mark(
+    State(state): State<AdminState>,
+    Path((name, mark)): Path<(String, String)>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    let who = who(&headers, peer);
+    let kind = match mark.as_str() {
+        "drain" => MarkKind::Drain,
+        "maintenance" => MarkKind::Maintenance,
+        "quarantine" => MarkKind::Quarantine,
+        "undrain" => return ask(&state, Request::Unmark { kind: Some(MarkKind::Drain), name, who }).await,
+        "clear" => return ask(&state, Request::Unmark { kind: None, name, who }).await,
+        _ => return Err(Refused::not_found("no such path")),
+    };
+    let terms = terms(&bytes, who)?;
+    ask(&state, Request::Mark { kind, name, terms }).await
+}
+
+pub(super) async fn pause(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    ask(&state, Request::Pause(terms(&bytes, who(&headers, peer))?)).await
+}
+
+pub(super) async fn resume(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Answer {
+    ask(&state, Request::Resume { who: who(&headers, peer) }).await
 }
 
 #[derive(Default, Deserialize)]

@@ -65,9 +65,10 @@ fn operator_routes() -> Router<AdminState> {
         .route("/adopt", post(operations::adopt))
         .route("/reload", post(reload))
         .route("/doctor", get(doctor))
-        .route("/instances/{name}/drain", post(operations::drain))
-        .route("/instances/{name}/undrain", post(operations::undrain))
+        .route("/pause", post(operations::pause))
+        .route("/resume", post(operations::resume))
         .route("/instances/{name}/rebuild", post(operations::rebuild))
+        .route("/instances/{name}/{mark}", post(operations::mark))
 }
 
 async fn bounded(request: Request, next: Next) -> Response {

@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::controller::api::{
-    self, ControllerSeat, InstanceStatus, OperationState, OperationView, Refusal, RefusalCode, Request,
-    Status, StepView,
+    self, ControllerSeat, InstanceStatus, MarkTerms, OperationState, OperationView, Refusal, RefusalCode,
+    Request, Status, StepView,
 };
+use crate::controller::record::MarkKind;
 use crate::feed::gate::Closed;
 use crate::feed::registry::{Activity, RouteNote};
 use crate::feed::{Publisher, registry};
@@ -205,7 +206,9 @@ async fn requests_reach_the_controller_and_refusals_come_back() {
     });
     let request = answer_next(&mut stage, Ok("3-2".into())).await;
     let minute = Some(Duration::from_secs(60));
-    assert_eq!(request, Request::Drain { name: "db2".into(), reason: Some("disk".into()), duration: minute });
+    let terms =
+        MarkTerms { reason: Some("disk".into()), duration: minute, who: "somebody from 127.0.0.1".into() };
+    assert_eq!(request, Request::Mark { kind: MarkKind::Drain, name: "db2".into(), terms: terms.clone() });
     assert_eq!(asked.await.unwrap().0, 202);
 
     let asked =
@@ -217,8 +220,15 @@ async fn requests_reach_the_controller_and_refusals_come_back() {
     assert_eq!((status, serde_json::from_value::<Refusal>(body).unwrap()), (404, refusal));
 
     let asked = tokio::spawn(async move { post(at, "/instances/db2/undrain", "", "").await });
-    assert_eq!(answer_next(&mut stage, Ok("3-3".into())).await, Request::Undrain { name: "db2".into() });
+    let who = terms.who;
+    let unmark = Request::Unmark { kind: Some(MarkKind::Drain), name: "db2".into(), who: who.clone() };
+    assert_eq!(answer_next(&mut stage, Ok("3-3".into())).await, unmark);
     assert_eq!(asked.await.unwrap().0, 202);
+    let asked = tokio::spawn(async move { post(at, "/pause", "", r#"{"for_ms":60000}"#).await });
+    let terms = MarkTerms { reason: None, duration: minute, who };
+    assert_eq!(answer_next(&mut stage, Ok("3-4".into())).await, Request::Pause(terms));
+    assert_eq!(asked.await.unwrap().0, 202);
+    assert_eq!(post(at, "/instances/db2/shrink", "", "").await.0, 404);
 
     assert_eq!(post(at, "/switchover", "", "{").await.0, 400);
     assert_eq!(post(at, "/adopt", "", "").await.0, 400);

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
 use super::{
-    CliError, FailoverArgs, Leftover, Output, SwitchoverArgs, doctor, explain, operation, status, tables,
+    CliError, FailoverArgs, Leftover, MarkArgs, Output, SwitchoverArgs, TermsArgs, doctor, explain,
+    operation, status, tables,
 };
 use crate::admin::{Explanation, SessionView};
 use crate::config::Config;
@@ -104,19 +105,25 @@ pub(super) fn failover(reach: &Reach, output: Output, args: &FailoverArgs) -> Re
     ask(reach, output, "/failover", &body)
 }
 
-pub(super) fn drain(
-    reach: &Reach,
-    output: Output,
-    name: &str,
-    reason: Option<&str>,
-    duration: Option<Duration>,
-) -> Result<(), CliError> {
-    let body = json!({ "reason": reason, "for_ms": duration.map(millis) });
-    ask(reach, output, &format!("/instances/{}/drain", path_segment(name)), &body)
+pub(super) fn mark(reach: &Reach, output: Output, verb: &str, args: &MarkArgs) -> Result<(), CliError> {
+    let path = format!("/instances/{}/{verb}", path_segment(&args.name));
+    ask(reach, output, &path, &terms(&args.terms))
 }
 
-pub(super) fn undrain(reach: &Reach, output: Output, name: &str) -> Result<(), CliError> {
-    ask(reach, output, &format!("/instances/{}/undrain", path_segment(name)), &json!({}))
+pub(super) fn unmark(reach: &Reach, output: Output, verb: &str, name: &str) -> Result<(), CliError> {
+    ask(reach, output, &format!("/instances/{}/{verb}", path_segment(name)), &json!({}))
+}
+
+pub(super) fn pause(reach: &Reach, output: Output, args: &TermsArgs) -> Result<(), CliError> {
+    ask(reach, output, "/pause", &terms(args))
+}
+
+pub(super) fn resume(reach: &Reach, output: Output) -> Result<(), CliError> {
+    ask(reach, output, "/resume", &json!({}))
+}
+
+fn terms(terms: &TermsArgs) -> Value {
+    json!({ "reason": terms.reason, "for_ms": terms.duration.map(millis) })
 }
 
 pub(super) fn rebuild(

@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::record::MarkKind;
+
 /// Requests waiting for the controller at once; one more is refused as busy.
 const REQUEST_QUEUE: usize = 32;
 
@@ -93,23 +95,33 @@ pub enum Request {
         /// Who asks.
         who: String,
     },
-    /// Send no new work to an instance and let its sessions go.
-    Drain {
+    /// Take an instance out.
+    Mark {
+        /// How far.
+        kind: MarkKind,
         /// Instance name.
         name: String,
-        /// For people.
-        reason: Option<String>,
-        /// Ends by itself after this time.
-        #[serde(rename = "for")]
-        duration: Option<Duration>,
+        /// On what terms.
+        terms: MarkTerms,
     },
-    /// Takes a drain back.
-    Undrain {
+    /// Take a mark back.
+    Unmark {
+        /// Only if it is of this kind.
+        kind: Option<MarkKind>,
         /// Instance name.
         name: String,
+        /// Who asks.
+        who: String,
     },
     /// Fill a member with another member's data.
     Rebuild(RebuildRequest),
+    /// Promote nobody by itself from now on.
+    Pause(MarkTerms),
+    /// Take that back.
+    Resume {
+        /// Who asks.
+        who: String,
+    },
 }
 
 /// `POST /instances/NAME/rebuild`
@@ -122,6 +134,18 @@ pub struct RebuildRequest {
     pub from: Option<String>,
     /// Replace its data though transactions that only it has can't be kept.
     pub discard_own: bool,
+    /// Who asks.
+    pub who: String,
+}
+
+/// On what terms something is marked or paused.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct MarkTerms {
+    /// For people.
+    pub reason: Option<String>,
+    /// Ends by itself after this time.
+    #[serde(rename = "for")]
+    pub duration: Option<Duration>,
     /// Who asks.
     pub who: String,
 }
@@ -202,6 +226,8 @@ pub struct Status {
     pub hint: Option<String>,
     /// What would happen if the primary were lost now.
     pub failover: FailoverStatus,
+    /// Who paused automatic failover, why, and until when.
+    pub paused: Option<String>,
     /// Recorded ackers.
     pub ackers: Vec<String>,
     /// Acknowledgements a commit needs.
@@ -296,7 +322,7 @@ pub struct InstanceStatus {
     pub reads: String,
     /// Backend connections of this process to it.
     pub connections: u64,
-    /// Mark set by an operator (`drain`), with its reason.
+    /// Mark set by an operator (`drain`, `maintenance`, `quarantine`), with its reason, its owner and its end.
     pub mark: Option<String>,
     /// Milliseconds since it was last seen.
     pub seen_ms: Option<u64>,

@@ -27,7 +27,7 @@ use super::lag::LagMeter;
 use super::observe::Observers;
 use super::plan::Address;
 use super::publish::{self, Picture};
-use super::record::{Guarantee, Record};
+use super::record::{Guarantee, Pause, Record};
 use super::statements::{Grammar, Source};
 use super::store::{Prepared, Store, StoreError};
 use super::view::{ClusterView, ServerView};
@@ -355,6 +355,7 @@ impl Desk {
             ackers: record
                 .map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
             wait_count: record.map_or(0, |record| record.wait_count),
+            paused: record.and_then(|record| record.pause.as_ref()).map(Pause::describe),
             gate: GateStatus {
                 state: match feed.gate().closed() {
                     None if feed.gate().is_wide() => "open",
@@ -452,10 +453,9 @@ impl Desk {
     ) -> String {
         let who = match request {
             Request::Adopt { who, .. } | Request::Failover(FailoverRequest { who, .. }) => who.as_str(),
-            Request::Switchover(_)
-            | Request::Drain { .. }
-            | Request::Undrain { .. }
-            | Request::Rebuild(_) => "operator",
+            Request::Mark { terms, .. } | Request::Pause(terms) => terms.who.as_str(),
+            Request::Unmark { who, .. } | Request::Resume { who } => who.as_str(),
+            Request::Switchover(_) | Request::Rebuild(_) => "operator",
         };
         let id = self.begin(kind, Some(target.to_owned()), who);
         match outcome {

@@ -21,13 +21,8 @@ pub struct Candidate {
     pub gap: u64,
 }
 
-/// All instances but the primary, the best first. `marked` are those an operator has taken out.
-pub fn candidates(
-    view: &ClusterView,
-    record: &Record,
-    promotion: &[Promotion],
-    marked: &[String],
-) -> Vec<Candidate> {
+/// All instances but the primary, the best first.
+pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) -> Vec<Candidate> {
     let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
     let mut all: Vec<(Promotion, Candidate)> = view
         .instances
@@ -39,8 +34,8 @@ pub fn candidates(
                 (Some(server), Some(primary)) => server.gap(primary),
                 _ => u64::MAX,
             };
-            let objection = if marked.iter().any(|name| **name == *instance.name) {
-                Some("it is drained".to_owned())
+            let objection = if let Some(kind) = record.mark_kind(&instance.name) {
+                Some(kind.objection().to_owned())
             } else if wish == Promotion::MustNot {
                 Some("promotion = \"must-not\"".to_owned())
             } else {

@@ -80,6 +80,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.set_acking(grammar, false).await?)
         }
+        Step::RetireAcker(id) => retire(desk, *id).await,
         Step::StartWaiting(id) => {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.start_waiting(grammar, record(desk)?.wait_count, true).await?)
@@ -171,6 +172,21 @@ async fn resume(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     server.set_writable().await?;
     barrier(desk, id).await?;
     desk.set_trust(Trust::Checked);
+    Ok(())
+}
+
+/// Takes a living acker out, in the order that never counts one who may not have what was acknowledged: it stops
+/// acknowledging, the others acknowledge a write and with it everything before, and only then the record changes.
+async fn retire(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let view = desk.view();
+    let gone = StepError::Gone("the acker or the primary is not there any more");
+    let uuid = view.instances.get(id.index()).and_then(|view| view.live()).map(|server| server.uuid);
+    let primary = view.by_uuid(record(desk)?.primary).map(|view| view.id);
+    let (Some(uuid), Some(primary)) = (uuid, primary) else { return Err(gone) };
+    let (server, grammar) = server(desk, id)?;
+    server.set_acking(grammar, false).await?;
+    barrier(desk, primary).await?;
+    desk.change(|record| record.ackers.retain(|acker| *acker != uuid))?;
     Ok(())
 }
 

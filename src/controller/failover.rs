@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::adopt::Policy;
 use super::api::{CandidateStatus, FailoverStatus};
 use super::assess::{Assessment, Loss, Verdict};
-use super::record::{Guarantee, Record};
+use super::record::{Guarantee, MarkKind, Record};
 use super::statements::version_number;
 use super::view::{BootView, ClusterView, InstanceView, ServerView};
 use crate::config::Promotion;
@@ -78,6 +78,9 @@ pub fn quorum(view: &ClusterView, record: &Record) -> Quorum {
 pub fn obstacle(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Option<String> {
     if !rules.automatic {
         return Some("[failover] automatic = false".into());
+    }
+    if let Some(pause) = &record.pause {
+        return Some(format!("{}; sluice resume ends it", pause.describe()));
     }
     doubt(view, record)
 }
@@ -183,7 +186,7 @@ pub struct Member {
     /// Whether it may and can acknowledge.
     pub can_ack: bool,
     wish: Promotion,
-    drained: bool,
+    mark: Option<MarkKind>,
     version: Option<(u16, u16)>,
 }
 
@@ -197,9 +200,11 @@ impl Member {
         rules: &Rules<'_>,
     ) -> Self {
         let wish = rules.promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
-        let objection = match executed.is_empty() {
-            true => Some("it is empty".into()),
-            false => objection(server, wish, record),
+        let mark = record.mark_kind(&instance.name);
+        let objection = match mark {
+            Some(kind) if kind.is_hands_off() => Some(kind.objection().to_owned()),
+            Some(_) | None if executed.is_empty() => Some("it is empty".into()),
+            Some(_) | None => objection(server, wish, record),
         };
         Self {
             id: instance.id,
@@ -210,9 +215,10 @@ impl Member {
             objection,
             can_ack: rules.policy.may_ack(instance.id)
                 && server.semi_sync.is_some()
+                && mark != Some(MarkKind::Quarantine)
                 && !record.is_taken_apart(server.uuid),
             wish,
-            drained: record.marks.iter().any(|mark| *mark.name == *instance.name),
+            mark,
             version: version_number(&server.version).map(|(major, minor, _)| (major, minor)),
         }
     }
@@ -310,7 +316,7 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
     ranked.sort_by_key(|(member, against)| {
         let missing = union.subtract(&member.has).count();
         let unapplied = union.subtract(&member.executed).count();
-        (against.is_some(), rank(member.wish), member.drained, missing > 0, unapplied, member.id)
+        (against.is_some(), rank(member.wish), member.mark.is_some(), missing > 0, unapplied, member.id)
     });
     let Some((winner, None)) = ranked.first() else {
         let reasons: Vec<String> = ranked
@@ -330,10 +336,10 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
     Ok(Chosen {
         winner: winner.id,
         donors: others().filter(|o| !o.has.intersect(&missing).is_empty()).map(|o| o.id).collect(),
-        ackers: others()
-            .filter(|other| other.can_ack && !with_errant.contains(&other.uuid))
-            .map(|other| other.id)
-            .collect(),
+        ackers: ackers(
+            others().filter(|other| other.can_ack && !with_errant.contains(&other.uuid)),
+            usize::from(record.wait_count),
+        ),
         because: because(winner, &union),
         rejected: ranked
             .iter()
@@ -346,6 +352,17 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
         lost: lacking,
         union,
     })
+}
+
+/// Who acknowledges for the new primary. Members in maintenance only if without them nobody could write: whoever
+/// works on one is better off with clients that wait when it goes than with clients that wait already.
+fn ackers<'a>(able: impl Iterator<Item = &'a Member>, needed: usize) -> Vec<InstanceId> {
+    let (spare, mut ackers): (Vec<_>, Vec<_>) =
+        able.partition(|member| member.mark == Some(MarkKind::Maintenance));
+    if ackers.len() < needed {
+        ackers.extend(spare);
+    }
+    ackers.into_iter().map(|member| member.id).collect()
 }
 
 fn because(winner: &Member, union: &GtidSet) -> String {

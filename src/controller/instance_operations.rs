@@ -258,10 +258,12 @@ impl InstanceOperations {
         changed
     }
 
-    /// Makes the replica acknowledge, or stop it; the receiver is restarted so that it takes effect.
+    /// Makes the replica acknowledge, or stop it; the receiver is restarted so that it takes effect. One that does not
+    /// run acknowledges nothing, and is not started to be told so.
     pub(super) async fn set_acking(&self, grammar: Grammar, on: bool) -> Result<(), SqlError> {
         self.run(&grammar.set_acking(on), QUICK).await?;
-        if !self.rows(Via::Main, statements::CHANNELS, QUICK).await?.is_empty() {
+        let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
+        if !channels.is_empty() && (on || Thread::of(text(&channels, 0, 6)) != Thread::Stopped) {
             self.stop_receiver(grammar).await?;
             self.start_receiver(grammar).await?;
         }

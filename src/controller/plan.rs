@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::adopt::Policy;
 use super::assess::{Assessment, Verdict};
-use super::record::{Guarantee, Phase, Record};
+use super::record::{Guarantee, Mark, MarkKind, Phase, Record};
 use super::statements;
 use super::view::{BootView, ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
 
@@ -44,6 +44,8 @@ pub enum Step {
     StartAcking(InstanceId),
     /// Make it stop.
     StopAcking(InstanceId),
+    /// Make an acker stop, see the others acknowledge, and take it out of the record.
+    RetireAcker(InstanceId),
     /// The waiting side of semi-sync on, on the primary.
     StartWaiting(InstanceId),
     /// Make the primary writable after its tail was checked, and prove it with an acknowledged write.
@@ -73,6 +75,7 @@ impl Step {
             Self::AddAcker(uuid) => format!("{} becomes an acker", view.name_of(*uuid)),
             Self::StartAcking(id) => format!("{} acknowledges", name(id)),
             Self::StopAcking(id) => format!("{} stops acknowledging", name(id)),
+            Self::RetireAcker(id) => format!("{} is marked and leaves the ackers", name(id)),
             Self::StartWaiting(id) => format!("commits on {} wait for acknowledgements", name(id)),
             Self::Resume(id) => format!("make {} writable again", name(id)),
             Self::PersistBoot(id) => format!("persist the boot settings of {}", name(id)),
@@ -112,10 +115,10 @@ pub fn plan(
     if server.channel.as_ref().is_some_and(|channel| server.executed.contains_set(&channel.received)) {
         steps.push(Step::ForgetSource(primary.id));
     }
-    for (instance, replica) in others(view, record) {
+    for (instance, replica) in others(view, record).filter(|(i, _)| !is_hands_off(record, i)) {
         steps.extend(replication(instance, replica, server, addresses.get(primary.id.index())));
     }
-    steps.extend(acknowledging(view, record, server, policy));
+    steps.extend(acknowledging(view, record, server, policy, &assessment.verdict));
     steps.extend(primary_side(primary, server, record, &assessment.verdict));
     if record.waits() {
         let unfenced =
@@ -213,13 +216,63 @@ pub(super) fn nearly(replica: &ServerView, primary: &ServerView) -> bool {
     !late && replica.gap(primary) <= NEARLY
 }
 
-fn acknowledging(view: &ClusterView, record: &Record, primary: &ServerView, policy: &Policy) -> Vec<Step> {
+fn is_hands_off(record: &Record, instance: &InstanceView) -> bool {
+    record.mark_kind(&instance.name).is_some_and(MarkKind::is_hands_off)
+}
+
+/// Recorded ackers that acknowledge now, are left to Sluice, and are not this one.
+fn other_ackers(view: &ClusterView, record: &Record, but: Uuid) -> usize {
+    let acks = |server: &ServerView| {
+        server.replicates_from(record.primary)
+            && server.semi_sync.as_ref().is_some_and(|s| s.acking_now.is_on())
+    };
+    others(view, record)
+        .filter(|(instance, server)| {
+            server.uuid != but
+                && record.is_acker(server.uuid)
+                && !is_hands_off(record, instance)
+                && acks(server)
+        })
+        .count()
+}
+
+/// What a mark means for acknowledgements, for whoever sets it.
+pub fn mark_words(view: &ClusterView, record: &Record, mark: &Mark) -> String {
+    let server = view.by_name(&mark.name).and_then(|instance| instance.server.as_ref());
+    let Some(server) = server.filter(|s| mark.kind.is_hands_off() && record.is_acker(s.uuid)) else {
+        return String::new();
+    };
+    let left = other_ackers(view, record, server.uuid);
+    if left >= usize::from(record.wait_count) {
+        return "; it leaves the ackers now: see `sluice status` before you stop it".to_owned();
+    }
+    format!(
+        "; it goes on acknowledging: without it {left} of the {} ackers would be left that a commit needs, and writes \
+         would wait",
+        record.wait_count
+    )
+}
+
+fn acknowledging(
+    view: &ClusterView,
+    record: &Record,
+    primary: &ServerView,
+    policy: &Policy,
+    verdict: &Verdict,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     for (instance, server) in others(view, record) {
         let Some(semi_sync) = &server.semi_sync else { continue };
         let recorded = record.is_acker(server.uuid);
         let healthy = server.replicates_from(record.primary);
-        if record.waits() && policy.may_ack(instance.id) && !recorded && healthy && nearly(server, primary) {
+        let hands_off = is_hands_off(record, instance);
+        let spared = other_ackers(view, record, server.uuid) >= usize::from(record.wait_count);
+        let may_ack = record.waits() && policy.may_ack(instance.id) && !hands_off;
+        if recorded && hands_off && spared {
+            if *verdict == Verdict::Healthy {
+                steps.push(Step::RetireAcker(instance.id));
+            }
+        } else if may_ack && !recorded && healthy && nearly(server, primary) {
             steps.push(Step::AddAcker(server.uuid));
         } else if recorded && healthy && !(semi_sync.acking.is_on() && semi_sync.acking_now.is_on()) {
             steps.push(Step::StartAcking(instance.id));

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::api::InstanceStatus;
 use super::guarantee::Waited;
 use super::lag::LagMeter;
-use super::record::{Guarantee, Record};
+use super::record::{Guarantee, Mark, MarkKind, Record};
 use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
 use crate::feed::receipts::Rule;
 
@@ -91,8 +91,12 @@ pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped>
             | Reach::Broken(_) => ReadsStopped::Unreachable,
         });
     };
-    if record.marks.iter().any(|mark| *mark.name == *view.name) {
-        return Some(ReadsStopped::Draining);
+    if let Some(kind) = record.mark_kind(&view.name) {
+        return Some(match kind {
+            MarkKind::Drain => ReadsStopped::Draining,
+            MarkKind::Maintenance => ReadsStopped::Maintenance,
+            MarkKind::Quarantine => ReadsStopped::Quarantined,
+        });
     }
     let unseen = view.age(picture.now).is_none_or(|age| age > UNSEEN);
     if unseen || matches!(view.reach, Reach::Refused(_)) {
@@ -145,7 +149,7 @@ pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str
             .error()
             .or_else(|| view.login.as_ref().err().map(|e| format!("a fresh login fails: {e}"))),
         reads: reads(picture, view).map_or("serving", ReadsStopped::as_str).into(),
-        mark: picture.record.and_then(|record| mark(record, &view.name)),
+        mark: picture.record.and_then(|record| record.mark(&view.name)).map(Mark::describe),
         seen_ms: view.age(picture.now).and_then(|age| u64::try_from(age.as_millis()).ok()),
         ..InstanceStatus::default()
     };
@@ -168,11 +172,6 @@ pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str
     }
     status.semi_sync = Some(semi_sync_words(server));
     status
-}
-
-fn mark(record: &Record, name: &str) -> Option<String> {
-    let mark = record.marks.iter().find(|mark| mark.name == name)?;
-    Some(mark.reason.as_ref().map_or_else(|| "drain".into(), |reason| format!("drain: {reason}")))
 }
 
 fn source_name(view: &ClusterView, channel: &ChannelView) -> String {
@@ -237,9 +236,16 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
                 .into(),
         );
     }
+    if let Some(pause) = picture.record.and_then(|record| record.pause.as_ref()) {
+        alarms.push(format!("automatic failover is {}; sluice resume ends it", pause.describe()));
+    }
     for view in &picture.view.instances {
+        let kind = picture.record.and_then(|record| record.mark_kind(&view.name));
         if let Some(error) = view.reach.error() {
-            alarms.push(format!("{}: {error}", view.name));
+            // Whoever works on it knows.
+            if kind != Some(MarkKind::Maintenance) {
+                alarms.push(format!("{}: {error}", view.name));
+            }
             continue;
         }
         if let Err(error) = &view.login {

@@ -39,6 +39,9 @@ pub struct Record {
     /// The rebuild in progress.
     #[serde(default)]
     pub rebuild: Option<RebuildRecord>,
+    /// Set while Sluice promotes nobody by itself.
+    #[serde(default)]
+    pub pause: Option<Pause>,
 }
 
 /// What an OK to a client is worth.
@@ -149,10 +152,99 @@ pub enum OwnTransactions {
 pub struct Mark {
     /// Instance name.
     pub name: String,
+    /// How far it is taken out.
+    #[serde(default)]
+    pub kind: MarkKind,
+    /// Who set it.
+    #[serde(default)]
+    pub who: String,
     /// For people.
     pub reason: Option<String>,
     /// Seconds since 1970 at which it ends by itself.
     pub until: Option<u64>,
+}
+
+/// How far an instance is taken out.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// No new reads; it acknowledges, and may become the primary if no other member can.
+    #[default]
+    Drain,
+    /// Somebody works on it: no reads, it does not become the primary, does not acknowledge where others can, and its
+    /// replication is left alone.
+    Maintenance,
+    /// Its data are in doubt: as in maintenance, and it never acknowledges.
+    Quarantine,
+}
+
+impl MarkKind {
+    /// The verb that sets it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+            Self::Quarantine => "quarantine",
+        }
+    }
+
+    /// Whether Sluice leaves the instance to whoever has marked it, but for making it read-only.
+    pub const fn is_hands_off(self) -> bool {
+        match self {
+            Self::Drain => false,
+            Self::Maintenance | Self::Quarantine => true,
+        }
+    }
+
+    /// Why it does not become the primary by plan.
+    pub const fn objection(self) -> &'static str {
+        match self {
+            Self::Drain => "it is drained",
+            Self::Maintenance => "it is in maintenance",
+            Self::Quarantine => "it is in quarantine",
+        }
+    }
+}
+
+/// Sluice promotes nobody by itself.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Pause {
+    /// Who paused it.
+    pub who: String,
+    /// For people.
+    pub reason: Option<String>,
+    /// Seconds since 1970 at which it ends by itself.
+    pub until: Option<u64>,
+}
+
+/// Why, by whom and until when, for people.
+fn circumstances(reason: Option<&str>, who: &str, until: Option<u64>) -> String {
+    let at = |until: u64| {
+        let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(until));
+        at.map(|at| format!("until {}", humantime::format_rfc3339_seconds(at)))
+    };
+    let who = (!who.is_empty()).then(|| format!("by {who}"));
+    let parts = [reason.map(str::to_owned), who, until.and_then(at)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+impl Mark {
+    /// For people.
+    pub fn describe(&self) -> String {
+        let more = circumstances(self.reason.as_deref(), &self.who, self.until);
+        if more.is_empty() {
+            self.kind.as_str().to_owned()
+        } else {
+            format!("{}: {more}", self.kind.as_str())
+        }
+    }
+}
+
+impl Pause {
+    /// For people.
+    pub fn describe(&self) -> String {
+        format!("paused: {}", circumstances(self.reason.as_deref(), &self.who, self.until))
+    }
 }
 
 /// What every member carries of the record: the row that is the barrier write of its epoch.
@@ -217,6 +309,25 @@ impl Record {
         })
     }
 
+    /// The mark of an instance.
+    pub fn mark(&self, name: &str) -> Option<&Mark> {
+        self.marks.iter().find(|mark| mark.name == name)
+    }
+
+    /// How far an instance is taken out.
+    pub fn mark_kind(&self, name: &str) -> Option<MarkKind> {
+        self.mark(name).map(|mark| mark.kind)
+    }
+
+    /// Takes away what has come to its time, seconds since 1970; whether there was anything.
+    pub fn expire(&mut self, now: u64) -> bool {
+        let over = |until: Option<u64>| until.is_some_and(|until| until <= now);
+        let before = (self.marks.len(), self.pause.is_some());
+        self.marks.retain(|mark| !over(mark.until));
+        self.pause = self.pause.take().filter(|pause| !over(pause.until));
+        before != (self.marks.len(), self.pause.is_some())
+    }
+
     /// Whether this member's acknowledgement counts.
     pub fn is_acker(&self, uuid: Uuid) -> bool {
         self.ackers.contains(&uuid)
@@ -265,10 +376,31 @@ mod tests {
                 ackers_before: vec![],
             }),
             who: "adopt".into(),
-            marks: vec![],
+            marks: vec![Mark {
+                name: "db2".into(),
+                kind: MarkKind::Maintenance,
+                who: "ann".into(),
+                reason: None,
+                until: Some(9),
+            }],
+            pause: Some(Pause { who: "ann".into(), reason: Some("disks".into()), until: Some(10) }),
             rebuild: None,
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        let mut ended = record.clone();
+        assert!(!ended.expire(8) && ended.expire(9) && ended.marks.is_empty() && ended.pause.is_some());
+        assert!(ended.expire(10) && ended.pause.is_none());
+        assert_eq!(
+            record.marks.first().unwrap().describe(),
+            "maintenance: by ann, until 1970-01-01T00:00:09Z"
+        );
+        assert_eq!(record.pause.unwrap().describe(), "paused: disks, by ann, until 1970-01-01T00:00:10Z");
+    }
+
+    #[test]
+    fn a_mark_of_before_there_were_kinds_is_a_drain() {
+        let old: Mark = serde_json::from_str(r#"{"name":"db2","reason":null,"until":null}"#).unwrap();
+        assert_eq!((old.kind, old.describe().as_str()), (MarkKind::Drain, "drain"));
     }
 }

@@ -23,7 +23,7 @@ use super::desk::Desk;
 use super::execute::execute;
 use super::failover::{self, Decision, Terms};
 use super::plan::{self, Step};
-use super::record::{Guarantee, Mark, Record};
+use super::record::{Guarantee, Record};
 use super::refill;
 use super::store::StoreError;
 use super::takeover;
@@ -361,6 +361,7 @@ impl Looped {
             guarantee: Guarantee::None,
             operation: None,
             who: who.to_owned(),
+            pause: before.as_ref().and_then(|record| record.pause.clone()),
             marks: before.as_ref().map_or_else(Vec::new, |record| record.marks.clone()),
             rebuild: before.and_then(|record| record.rebuild),
         };
@@ -368,16 +369,15 @@ impl Looped {
         Ok(())
     }
 
-    /// Takes marks away whose time is over.
+    /// Takes marks and the pause away whose time is over.
     fn end_marks(&self) {
         let now = unix_now();
-        let over = |mark: &Mark| mark.until.is_some_and(|until| until <= now);
-        if self.switchover.is_none() && self.desk.record().is_some_and(|record| record.marks.iter().any(over))
+        let over = self.desk.record().is_some_and(|mut record| record.expire(now));
+        if self.switchover.is_none()
+            && over
+            && let Err(error) = self.desk.change(|record| _ = record.expire(now))
         {
-            let changed = self.desk.change(|record| record.marks.retain(|mark| !over(mark)));
-            if let Err(error) = changed {
-                self.desk.set_trouble(Some(error.to_string()));
-            }
+            self.desk.set_trouble(Some(error.to_string()));
         }
     }
 }

@@ -12,7 +12,7 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
-use super::record::Record;
+use super::record::{MarkKind, Record};
 use super::view::{ClusterView, InstanceView, ServerView};
 
 /// How the coming primary gets the ackers that it needs.
@@ -302,7 +302,10 @@ pub fn draw(view: &ClusterView, record: &Record, to: InstanceId, policy: &Policy
     let from_uuid = record.primary;
     let k = usize::from(record.wait_count);
     let usable = |(instance, server): &(&InstanceView, &ServerView)| {
-        policy.may_ack(instance.id) && server.semi_sync.is_some() && server.replicates_from(from_uuid)
+        policy.may_ack(instance.id)
+            && !record.mark_kind(&instance.name).is_some_and(MarkKind::is_hands_off)
+            && server.semi_sync.is_some()
+            && server.replicates_from(from_uuid)
     };
     // Those that can acknowledge for the target, besides the old primary.
     let free: Vec<_> = view

@@ -4,7 +4,7 @@
 //! Never here: bytes of a statement, a decision about roles.
 
 use sluice_routing::decide::Listener;
-use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
+use sluice_routing::topology::{InstanceId, Reads, Topology};
 use tokio::time::{Duration, Instant};
 
 use super::backends::{Backend, NotReady, UseAs};
@@ -67,7 +67,7 @@ impl Session {
         let draining = |instance: InstanceId| {
             topology
                 .instance(instance)
-                .is_some_and(|known| known.reads == Reads::Stopped(ReadsStopped::Draining))
+                .is_some_and(|known| matches!(known.reads, Reads::Stopped(why) if why.is_by_operator()))
         };
         self.backends.end(|instance| draining(instance) && ![primary, home].contains(&Some(instance)));
     }

@@ -45,8 +45,7 @@ impl Conductor {
         if record.operation.is_some() {
             return Err("a former operation is still being closed".into());
         }
-        let marked: Vec<String> = record.marks.iter().map(|mark| mark.name.clone()).collect();
-        let candidates = elect::candidates(&view, &record, &self.desk.promotion, &marked);
+        let candidates = elect::candidates(&view, &record, &self.desk.promotion);
         let target = match &self.terms.to {
             None => elect::choose(&candidates)?.clone(),
             Some(name) => {

@@ -1,10 +1,19 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::controller::pictures::{healthy, record, set, spoil, spoil_channel};
+use crate::controller::record::{Mark, MarkKind};
 use crate::controller::view::{Reach, Thread};
 
-fn chosen(view: &ClusterView, promotion: &[Promotion], marked: &[String]) -> Result<String, String> {
-    choose(&candidates(view, &record(3), promotion, marked)).map(|best| best.name.clone())
+fn chosen(view: &ClusterView, promotion: &[Promotion], marked: &[&str]) -> Result<String, String> {
+    let mark = |name: &&str| Mark {
+        name: (*name).into(),
+        kind: MarkKind::Maintenance,
+        who: String::new(),
+        reason: None,
+        until: None,
+    };
+    let record = Record { marks: marked.iter().map(mark).collect(), ..record(3) };
+    choose(&candidates(view, &record, promotion)).map(|best| best.name.clone())
 }
 
 #[test]
@@ -22,7 +31,7 @@ fn wishes_come_before_nearness_and_objections_before_wishes() {
     assert_eq!(chosen(&view, &prefer, &[]).as_deref(), Ok("db3"));
     spoil_channel(&mut view, 3, |channel| channel.applier = Thread::Stopped);
     assert_eq!(chosen(&view, &prefer, &[]).as_deref(), Ok("db2"));
-    assert_eq!(chosen(&healthy(3), &[], &["db2".into()]).as_deref(), Ok("db3"));
+    assert_eq!(chosen(&healthy(3), &[], &["db2"]).as_deref(), Ok("db3"));
 }
 
 #[test]

@@ -237,3 +237,39 @@ fn a_broken_guarantee_is_for_a_human() {
     let Decision::Stay(why) = decided(3, |_, record| record.guarantee = Guarantee::Broken) else { panic!() };
     assert!(why.contains("without waiting"), "{why}");
 }
+
+fn marked(number: u32, kind: MarkKind) -> Record {
+    let mark = crate::controller::record::Mark {
+        name: format!("db{number}"),
+        kind,
+        who: "ann".into(),
+        reason: None,
+        until: None,
+    };
+    Record { marks: vec![mark], ..record(3) }
+}
+
+#[test]
+fn a_pause_keeps_from_acting_and_says_who_paused() {
+    let decision = decided(3, |_, record| {
+        record.pause =
+            Some(crate::controller::record::Pause { who: "ann".into(), reason: None, until: None });
+    });
+    let Decision::Stay(why) = decision else { panic!("{decision:?}") };
+    assert_eq!(why, "paused: by ann; sluice resume ends it");
+}
+
+#[test]
+fn a_member_in_maintenance_never_wins_and_acknowledges_only_if_nobody_else_can() {
+    let view = healthy(3);
+    let forecast = |record: &Record| forecast(&view, record, &rules(&policy(3), &[]));
+    let chosen = forecast(&marked(2, MarkKind::Maintenance)).unwrap();
+    assert_eq!((chosen.winner, chosen.ackers), (InstanceId(2), vec![InstanceId(1)]), "db2 is all there is");
+    assert_eq!(chosen.rejected, [("db2".to_owned(), "it is in maintenance".to_owned())]);
+    assert!(forecast(&marked(2, MarkKind::Quarantine)).unwrap_err().contains("0 of 1 ackers"));
+    assert_eq!(forecast(&marked(2, MarkKind::Drain)).unwrap().winner, InstanceId(2));
+    let five = healthy(5);
+    let record = Record { ackers: (2..=5).map(uuid).collect(), ..marked(2, MarkKind::Maintenance) };
+    let chosen = super::forecast(&five, &record, &rules(&policy(5), &[])).unwrap();
+    assert!(!chosen.ackers.contains(&InstanceId(1)), "{chosen:?}");
+}

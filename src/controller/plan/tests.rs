@@ -196,3 +196,40 @@ fn a_former_primary_is_fenced_before_its_commits_are_let_go() {
     let steps = steps_for(&view, &record(3), Trust::Checked);
     assert!(steps.contains(&Step::Fence(DB2)) && !steps.contains(&Step::StopWaiting(DB2)), "{steps:?}");
 }
+
+fn marked(view: &ClusterView, number: u32, kind: MarkKind) -> Vec<Step> {
+    let mark = Mark { name: format!("db{number}"), kind, who: "ann".into(), reason: None, until: None };
+    let record = Record { marks: vec![mark], ..record(3) };
+    steps_for(view, &record, Trust::Checked)
+}
+
+#[test]
+fn a_marked_acker_leaves_when_the_others_suffice() {
+    for kind in [MarkKind::Maintenance, MarkKind::Quarantine] {
+        assert_eq!(marked(&healthy(3), 3, kind), [Step::RetireAcker(DB3)]);
+    }
+    assert_eq!(marked(&healthy(3), 3, MarkKind::Drain), []);
+    let mut alone = healthy(3);
+    spoil_channel(&mut alone, 2, |channel| channel.receiver = Thread::Connecting);
+    assert_eq!(marked(&alone, 3, MarkKind::Maintenance), [], "nobody else would acknowledge");
+    semi_sync(&mut alone, 3, |s| s.acking_now = Switch::Off);
+    assert_eq!(marked(&alone, 3, MarkKind::Maintenance), [Step::StartAcking(DB3)], "and so it has to");
+}
+
+#[test]
+fn replication_of_a_member_in_maintenance_is_left_alone_and_it_does_not_come_back_as_an_acker() {
+    let mut view = healthy(3);
+    spoil_channel(&mut view, 3, |channel| channel.applier = Thread::Stopped);
+    semi_sync(&mut view, 3, |s| s.acking = Switch::Off);
+    let mark = Mark {
+        name: "db3".into(),
+        kind: MarkKind::Maintenance,
+        who: String::new(),
+        reason: None,
+        until: None,
+    };
+    let record = Record { marks: vec![mark], ackers: vec![uuid(2)], ..record(3) };
+    assert_eq!(steps_for(&view, &record, Trust::Checked), []);
+    spoil(&mut view, 3, |s| s.read_only = Switch::Off);
+    assert_eq!(steps_for(&view, &record, Trust::Checked).first(), Some(&Step::Fence(DB3)));
+}

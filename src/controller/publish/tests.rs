@@ -79,10 +79,26 @@ fn a_lost_primary_leaves_its_replicas_readable() {
 #[test]
 fn marks_take_out() {
     let view = healthy(3);
-    let mark = Mark { name: "db3".into(), reason: Some("disk".into()), until: None };
-    let record = Record { marks: vec![mark], ..record(3) };
-    let status = instance_status(&picture(&view, &record), view.instances.get(2).unwrap(), "c:1");
-    assert_eq!((status.reads.as_str(), status.mark.as_deref()), ("draining", Some("drain: disk")));
+    let mark = Mark {
+        name: "db3".into(),
+        kind: MarkKind::Drain,
+        who: "ann".into(),
+        reason: Some("disk".into()),
+        until: None,
+    };
+    let status_with = |kind: MarkKind| {
+        let record = Record { marks: vec![Mark { kind, ..mark.clone() }], ..record(3) };
+        instance_status(&picture(&view, &record), view.instances.get(2).unwrap(), "c:1")
+    };
+    for (kind, reads) in [
+        (MarkKind::Drain, "draining"),
+        (MarkKind::Maintenance, "maintenance"),
+        (MarkKind::Quarantine, "quarantined"),
+    ] {
+        let status = status_with(kind);
+        let expected = format!("{}: disk, by ann", kind.as_str());
+        assert_eq!((status.reads.as_str(), status.mark), (reads, Some(expected)));
+    }
 }
 
 #[test]

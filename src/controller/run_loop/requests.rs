@@ -5,12 +5,12 @@
 use super::{Looped, unix_now};
 use crate::controller::adopt;
 use crate::controller::api::{
-    Asked, FailoverRequest, RebuildRequest, Refusal, RefusalCode, Request, SwitchoverRequest,
+    Asked, FailoverRequest, MarkTerms, RebuildRequest, Refusal, RefusalCode, Request, SwitchoverRequest,
 };
 use crate::controller::assess::{Trust, Verdict};
 use crate::controller::failover::Terms;
-use crate::controller::record::{Mark, Record};
-use crate::controller::{conduct, refill, takeover};
+use crate::controller::record::{Mark, MarkKind, Pause, Record};
+use crate::controller::{conduct, plan, refill, takeover};
 
 impl Looped {
     pub(super) fn serve(&mut self, asked: Asked) {
@@ -19,15 +19,11 @@ impl Looped {
             Request::Switchover(wanted) => self.switchover(wanted),
             Request::Failover(wanted) => self.failover(wanted),
             Request::Adopt { primary, who } => self.adopt_named(&request, primary, who),
-            Request::Drain { name, reason, duration } => self.mark(&request, name, |record| {
-                record.marks.retain(|mark| mark.name != *name);
-                let until = duration.map(|duration| unix_now() + duration.as_secs());
-                record.marks.push(Mark { name: name.clone(), reason: reason.clone(), until });
-            }),
+            Request::Mark { kind, name, terms } => self.mark(&request, *kind, name, terms),
+            Request::Unmark { kind, name, .. } => self.unmark(&request, *kind, name),
+            Request::Pause(terms) => self.pause(&request, Some(terms)),
+            Request::Resume { .. } => self.pause(&request, None),
             Request::Rebuild(wanted) => self.rebuild(wanted),
-            Request::Undrain { name } => {
-                self.mark(&request, name, |record| record.marks.retain(|mark| mark.name != *name))
-            }
         };
         // Whoever asked may be gone.
         let _ = answer.send(answered);
@@ -50,21 +46,82 @@ impl Looped {
         Ok(self.desk.single("adopt", request, name, Ok(adoption.describe())))
     }
 
+    /// Sets a mark in place of any other; the same once more only changes its terms.
     fn mark(
         &self,
         request: &Request,
+        kind: MarkKind,
         name: &str,
-        change: impl FnOnce(&mut Record),
+        terms: &MarkTerms,
     ) -> Result<String, Refusal> {
         self.known(name)?;
-        self.idle()?;
-        if self.desk.record().is_none() {
-            let hint = Some("`sluice status` says what adoption waits for".to_owned());
-            return Err(not_now("the cluster is not adopted yet".to_owned(), hint));
+        let record = self.markable()?;
+        let view = self.desk.view();
+        let primary = view.by_uuid(record.primary).map_or(&*record.primary_name, |primary| &*primary.name);
+        if kind.is_hands_off() && primary == name {
+            let reason = format!("{name} is the primary");
+            return Err(not_now(reason, Some("another one has to be it first: sluice switchover".into())));
         }
-        let kind = if matches!(request, Request::Undrain { .. }) { "undrain" } else { "drain" };
-        self.desk.change(change).map_err(|error| not_now(error.to_string(), None))?;
-        Ok(self.desk.single(kind, request, name, Ok(format!("{kind} {name}"))))
+        let mark = Mark {
+            name: name.to_owned(),
+            kind,
+            who: terms.who.clone(),
+            reason: terms.reason.clone(),
+            until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+        };
+        let done =
+            format!("{name} is marked: {}{}", mark.describe(), plan::mark_words(&view, &record, &mark));
+        self.change(|record| {
+            record.marks.retain(|mark| mark.name != *name);
+            record.marks.push(mark);
+        })?;
+        Ok(self.desk.single(kind.as_str(), request, name, Ok(done)))
+    }
+
+    fn unmark(&self, request: &Request, kind: Option<MarkKind>, name: &str) -> Result<String, Refusal> {
+        self.known(name)?;
+        let record = self.markable()?;
+        let verb = if kind.is_some() { "undrain" } else { "clear" };
+        let there = record.mark(name).filter(|mark| kind.is_none_or(|kind| kind == mark.kind));
+        let done = match there {
+            Some(mark) => format!("{name} is marked no more ({})", mark.describe()),
+            None if record.mark(name).is_some() => {
+                let hint = Some(format!("sluice clear {name}"));
+                return Err(not_now(format!("{name} is not drained, it has another mark"), hint));
+            }
+            None => format!("{name} had no mark"),
+        };
+        self.change(|record| record.marks.retain(|mark| mark.name != *name))?;
+        Ok(self.desk.single(verb, request, name, Ok(done)))
+    }
+
+    fn pause(&self, request: &Request, terms: Option<&MarkTerms>) -> Result<String, Refusal> {
+        self.markable()?;
+        let pause = terms.map(|terms| Pause {
+            who: terms.who.clone(),
+            reason: terms.reason.clone(),
+            until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+        });
+        let (verb, done) = match &pause {
+            Some(pause) => ("pause", format!("automatic failover is {}", pause.describe())),
+            None => ("resume", "automatic failover is as configured".to_owned()),
+        };
+        self.change(|record| record.pause = pause)?;
+        let cluster = self.desk.config.cluster.name.clone();
+        Ok(self.desk.single(verb, request, &cluster, Ok(done)))
+    }
+
+    /// The record, if it can take a mark now.
+    fn markable(&self) -> Result<Record, Refusal> {
+        self.idle()?;
+        self.desk.record().ok_or_else(|| {
+            let hint = Some("`sluice status` says what adoption waits for".to_owned());
+            not_now("the cluster is not adopted yet".to_owned(), hint)
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), Refusal> {
+        self.desk.change(change).map(drop).map_err(|error| not_now(error.to_string(), None))
     }
 
     fn known(&self, name: &str) -> Result<(), Refusal> {
