@@ -30,6 +30,7 @@ mod place;
 mod prepared;
 mod prepared_commands;
 mod questions;
+mod read_only;
 mod reads;
 mod relay;
 mod repeat;
@@ -49,6 +50,7 @@ use sluice_routing::decide::{Fallback, Listener};
 use sluice_routing::last_statement::Question;
 use sluice_routing::lexer::LexMode;
 use sluice_routing::pin::PinReason;
+use sluice_routing::read_only::Seen;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::net::TcpStream;
@@ -184,6 +186,8 @@ struct Session {
     backends: Backends,
     /// How the open transaction, if there is one, began.
     transaction: Transaction,
+    /// What it has seen of its server.
+    seen: Seen,
     /// Where an open transaction or other state that can't move lives.
     home: Option<InstanceId>,
     /// Where the last statement ran: SHOW WARNINGS and its like belong there.
@@ -286,6 +290,7 @@ impl Session {
             statements: Statements::default(),
             backends: Backends::default(),
             transaction: Transaction::Implicit,
+            seen: Seen::default(),
             home: None,
             last: None,
             left: Left::default(),

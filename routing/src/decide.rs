@@ -88,6 +88,8 @@ reasons! {
         AutocommitOff = "autocommit_off", "Autocommit is off, so a read opens a transaction.";
         /// It asks about the statement before it.
         LastStatement = "last_statement", "It asks about the last statement, which ran on the primary.";
+        /// It begins a read-only transaction, and an earlier one could not stay on its replica.
+        ReadOnlyTies = "read_only_ties", "An earlier read-only transaction of the session did what can't be done on a replica.";
         /// `sql_auto_is_null` is on.
         AutoIsNull = "auto_is_null", "With sql_auto_is_null any read may hang on LAST_INSERT_ID().";
         /// The session is in a schema of server tables.
@@ -179,6 +181,9 @@ fn split(statement: &Statement, situation: &Situation<'_>) -> Route {
     let begins = begins_read_only(statement, facts);
     if statement.intent != Intent::HarmlessRead && !begins {
         return Route::Primary(PrimaryReason::Statement);
+    }
+    if facts.read_only_needs_primary() && (begins || !facts.autocommit()) {
+        return Route::Primary(PrimaryReason::ReadOnlyTies);
     }
     // Without autocommit a read opens a transaction, which could go on to write.
     if !facts.autocommit() && !begins && !facts.read_only_session() {

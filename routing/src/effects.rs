@@ -152,6 +152,13 @@ impl Effects {
         &self.pins
     }
 
+    /// Whether a pin for one of these reasons begins.
+    pub(crate) fn begins_any(&self, reasons: &[PinReason]) -> bool {
+        self.pins
+            .iter()
+            .any(|change| matches!(change, PinChange::Begins(reason, _) if reasons.contains(reason)))
+    }
+
     /// User variables that get a literal value, in the order of the text.
     #[must_use]
     pub fn assignments(&self) -> &[Assignment] {

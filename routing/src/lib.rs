@@ -15,6 +15,7 @@ pub mod last_statement;
 pub mod lexer;
 pub mod pin;
 pub mod prediction;
+pub mod read_only;
 pub mod session_facts;
 pub mod topology;
 pub mod variables;

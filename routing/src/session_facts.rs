@@ -49,6 +49,16 @@ pub struct SessionFacts {
     state_changed: bool,
     access: DefaultAccess,
     null: NullMeans,
+    read_only_at: ReadOnlyAt,
+}
+
+/// Where read-only transactions of the session may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ReadOnlyAt {
+    #[default]
+    Replica,
+    /// One had to be rolled back, because it was to tie the session to its replica.
+    Primary,
 }
 
 /// What `id IS NULL` finds in a column with AUTO_INCREMENT (`sql_auto_is_null`).
@@ -99,6 +109,7 @@ impl Default for SessionFacts {
             state_changed: false,
             access: DefaultAccess::ReadWrite,
             null: NullMeans::Null,
+            read_only_at: ReadOnlyAt::Replica,
         }
     }
 }
@@ -127,6 +138,27 @@ impl SessionFacts {
     #[must_use]
     pub fn read_only_session(&self) -> bool {
         self.access == DefaultAccess::ReadOnly
+    }
+
+    /// Whether its read-only transactions need the primary: they do what can't be done on a replica.
+    #[must_use]
+    pub fn read_only_needs_primary(&self) -> bool {
+        self.read_only_at == ReadOnlyAt::Primary
+    }
+
+    /// Whether the statement would tie the session to its connection, as far as its text tells.
+    pub(crate) fn would_tie(&self, statement: &Statement) -> bool {
+        statement.effects.begins_any(PinReason::ALL) || self.loses_texts(&statement.effects)
+    }
+
+    /// Whether text literals kept for replaying would read differently from now on.
+    fn loses_texts(&self, effects: &Effects) -> bool {
+        effects.has(Effect::SetsReading) && self.user_variables.iter().any(depends_on_reading)
+    }
+
+    /// Takes note that a read-only transaction had to be rolled back, because it was to tie the session to its replica.
+    pub fn observe_tie_to_replica(&mut self) {
+        self.read_only_at = ReadOnlyAt::Primary;
     }
 
     /// Whether any read may hang on the last insert id (`sql_auto_is_null`).
@@ -232,6 +264,8 @@ impl SessionFacts {
         }
         for change in effects.pins() {
             match change {
+                PinChange::Begins(reason, _)
+                    if outcome == Outcome::Failed && needs_success(*reason, effects) => {}
                 PinChange::Begins(reason, name) => self.pins.begin(*reason, name.clone()),
                 PinChange::Ends(reason, name) if outcome == Outcome::Done => {
                     self.pins.end(*reason, name.as_ref())
@@ -307,7 +341,7 @@ impl SessionFacts {
 
     /// Keeps what can be replayed.
     fn remember(&mut self, effects: &Effects, outcome: Outcome) {
-        if effects.has(Effect::SetsReading) && self.user_variables.iter().any(depends_on_reading) {
+        if self.loses_texts(effects) {
             self.user_variables.clear();
             self.pins.begin(PinReason::UserVariable, None);
         }
@@ -331,6 +365,12 @@ impl SessionFacts {
             self.role = Some(role.into());
         }
     }
+}
+
+/// Whether nothing is left of a statement that failed: what it makes is there as a whole or not at all.
+fn needs_success(reason: PinReason, effects: &Effects) -> bool {
+    let whole = matches!(reason, PinReason::TemporaryTable | PinReason::TextStatement);
+    whole && !effects.has(Effect::SeveralStatements) && !effects.has(Effect::Unprovable)
 }
 
 /// Whether this is how servers tell that a switch is on.

@@ -125,6 +125,20 @@ fn a_failed_list_of_assignments_pins() {
 }
 
 #[test]
+fn what_failed_as_a_whole_does_not_pin() {
+    for sql in ["CREATE TEMPORARY TABLE a (b INT)", "PREPARE s FROM 'SELECT 1'"] {
+        let mut facts = SessionFacts::default();
+        run(&mut facts, sql, Outcome::Failed);
+        assert_eq!(facts.pin(), None, "{sql}");
+        run(&mut facts, &format!("{sql}; SELECT 1"), Outcome::Failed);
+        assert!(facts.pin().is_some(), "{sql}: it may have been the other one that failed");
+    }
+    let mut facts = SessionFacts::default();
+    run(&mut facts, "SELECT GET_LOCK('a', 1), (SELECT b FROM c)", Outcome::Failed);
+    assert_eq!(facts.pin(), Some(PinReason::NamedLock), "the lock may have been taken before");
+}
+
+#[test]
 fn roles_are_kept_for_replaying() {
     let facts = after(&["SET ROLE 'app'"]);
     assert_eq!(facts.role(), Some(&b"SET ROLE 'app'"[..]));

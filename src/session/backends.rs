@@ -361,15 +361,21 @@ impl Backend {
             return Ok(id);
         }
         let now = Arc::clone(&self.has);
-        let mut meaning = Arc::clone(&statement.meaning);
+        let mut meaning = now.reading_like(&statement.meaning);
         if meaning.schema().is_none() && now.schema().is_some() {
             // Prepared without a schema, it names all of them; and a schema can't be unselected.
-            meaning = Arc::new(meaning.in_schema(now.schema()));
+            meaning = meaning.in_schema(now.schema());
         }
-        if !now.reads_like(&meaning) {
-            self.set(&meaning).await.map_err(unsettled)?;
-        }
-        let prepared = self.prepare(&statement.text).await;
+        let meant = match now.reads_like(&meaning) {
+            true => Ok(()),
+            false => self.set(&Arc::new(meaning)).await.map_err(unsettled),
+        };
+        let prepared = match meant {
+            Ok(()) => self.prepare(&statement.text).await,
+            // The rest was set all the same.
+            Err(error @ NotReady::NoSchema(_)) => Err(error),
+            Err(lost) => return Err(lost),
+        };
         if !Arc::ptr_eq(&now, &self.has) {
             self.set(&now).await.map_err(unsettled)?;
         }

@@ -46,6 +46,10 @@ pub(crate) enum Cause {
     NoReplica,
     /// State that can't be moved was lost with its instance.
     StateLost,
+    /// A read-only transaction was to tie the session to its replica.
+    TiesToReplica,
+    /// State that can't be moved is on a replica, which can't run the statement.
+    HeldByReplica,
     /// Sluice stops.
     Shutdown,
     /// A binlog stream ended with the role or service of its instance, or with Sluice.
@@ -61,6 +65,10 @@ impl Cause {
             Self::Unreachable => "no server could take it within the hold limit",
             Self::NoReplica => "no replica serves reads and replica_fallback is off",
             Self::StateLost => "the session held state on a server that was lost",
+            Self::TiesToReplica => {
+                "it runs on a replica, where this can't be done; repeated, it runs on the primary"
+            }
+            Self::HeldByReplica => "the session holds state on a replica, where this can't be done",
             Self::Shutdown => "the proxy is stopping",
             Self::StreamEnded => "the server of this binlog stream is no longer served here; connect again",
         }

@@ -8,13 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_protocol::response::Answer;
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
-    Listener, PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
+    PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
 };
 use sluice_routing::effects::Effect;
-use sluice_routing::intent::{Intent, Statement, WriteKind};
+use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Instant, sleep};
@@ -65,12 +64,8 @@ impl Session {
         statement: &Statement,
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
-        self.leave_replica(statement).await;
+        self.fit_to_replica(statement, deadline).await?;
         if let Some(home) = self.home {
-            if self.writes_where_nothing_can(statement) {
-                let code = ErrorCode::ReadOnlyTransaction;
-                return Err(Failure::Refused(ErrPacket::own(code, "")).into());
-            }
             let placed = self.place_at_home(home).await;
             if placed.is_ok() {
                 self.count_read_at_home(statement, home);
@@ -146,29 +141,6 @@ impl Session {
             self.seat.stay();
         }
         Ok(home)
-    }
-
-    /// A transaction that begins within a read-only one on a replica ends that one, and may have to be elsewhere.
-    async fn leave_replica(&mut self, statement: &Statement) {
-        let begins = matches!(statement.intent, Intent::TransactionStart { .. });
-        let leaves = begins && self.at_home_on_replica() && self.facts.in_read_only_transaction();
-        let only_transaction = self.facts.pins().all(|pin| pin == PinReason::OpenTransaction);
-        let Some(home) = self.home.filter(|_| leaves && only_transaction) else { return };
-        let Some(backend) = self.backends.get_mut(home) else { return };
-        if !matches!(backend.query(b"COMMIT").await, Ok(Answer::Ok(_))) {
-            self.backends.drop_connection(home);
-        }
-        // Nothing in it can be lost: it has written nothing.
-        let _ = self.lost_home(home, Cause::InstanceLost);
-    }
-
-    /// Whether it is a write in a read-only transaction on a replica. The primary would answer 1792; a replica's
-    /// own answer is 1290, as if the client had come to the wrong server.
-    fn writes_where_nothing_can(&self, statement: &Statement) -> bool {
-        let writes = matches!(statement.intent, Intent::Write(WriteKind::Data | WriteKind::Definition));
-        let temporary = self.facts.pins().any(|pin| pin == PinReason::TemporaryTable);
-        let on_replica = self.listener == Listener::Split && self.at_home_on_replica();
-        writes && !temporary && on_replica && self.facts.in_read_only_transaction()
     }
 
     fn route_home(&self) -> RouteNote {

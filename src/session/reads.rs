@@ -101,6 +101,7 @@ impl Session {
                 | PrimaryReason::AutocommitOff
                 | PrimaryReason::LastStatement
                 | PrimaryReason::AutoIsNull
+                | PrimaryReason::ReadOnlyTies
                 | PrimaryReason::ServerSchema => Case::Other,
             },
             Route::Refuse(_) => return,

@@ -27,7 +27,7 @@ const HALF_DONE: [Effect; 5] = [
     Effect::SetsLastInsertId,
 ];
 /// The flags that say something about more than the statement just done.
-const LASTING: StatusFlags = StatusFlags::IN_TRANS
+pub(super) const LASTING: StatusFlags = StatusFlags::IN_TRANS
     .union(StatusFlags::AUTOCOMMIT)
     .union(StatusFlags::NO_BACKSLASH_ESCAPES)
     .union(StatusFlags::IN_TRANS_READONLY);
@@ -52,6 +52,7 @@ impl Session {
             self.status = status & LASTING;
         }
         self.facts.observe_statement(statement, outcome);
+        self.seen = self.seen.after(statement);
         self.remember_replayable(statement, outcome);
         let asked = self.take_in_collation(instance, told).await;
         self.note_on_connection(instance, statement, told, &before);

@@ -81,6 +81,19 @@ impl Settings {
         self.schema == other.schema && READING.iter().all(|name| self.variable(name) == other.variable(name))
     }
 
+    /// These settings, but for a text to mean what it means under `other`. Nothing else is touched: an `autocommit` would
+    /// commit, and a user variable may have another value by now, that only the server knows.
+    pub(crate) fn reading_like(&self, other: &Self) -> Self {
+        let mut settings = Self { schema: other.schema.clone(), names: other.names, ..self.clone() };
+        for name in READING.iter().chain(&CHARSETS) {
+            match other.variable(name) {
+                Some(value) => settings.variables.insert((*name).into(), value.clone()),
+                None => settings.variables.remove(*name),
+            };
+        }
+        settings
+    }
+
     /// Hashes what [`Self::reads_like`] compares.
     pub(crate) fn hash_reading(&self, hasher: &mut impl Hasher) {
         self.schema.hash(hasher);

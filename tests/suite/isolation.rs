@@ -2,7 +2,7 @@
 //!
 //! Random sequences of everything that a session can do are held to a model of a MySQL session ([`model`]), in turns
 //! ([`sequence`]) and all at once ([`crowd`]). The same sequences are played against a server without Sluice, which
-//! holds the model to the truth. `SLUICE_ISOLATION=20` plays twenty times as many.
+//! holds the model to the truth. `make test` plays a few; see [`draws`] for playing many, or one again.
 //!
 //! Never here: a comparison with anything but the model and the server itself.
 
@@ -13,6 +13,7 @@ mod actor;
 mod between;
 mod client;
 mod crowd;
+mod draws;
 mod ground;
 mod levels;
 mod model;
@@ -22,15 +23,11 @@ mod settings;
 
 use std::sync::Arc;
 
+use draws::Draws;
 use ground::{Front, Ground};
 
 /// Sessions of the random tests.
 const SESSIONS: usize = 12;
-
-/// How many times the usual number of sequences.
-fn scale() -> u32 {
-    std::env::var("SLUICE_ISOLATION").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
-}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -40,23 +37,23 @@ fn runtime() -> tokio::runtime::Runtime {
 fn the_model_is_right_about_servers() {
     let runtime = runtime();
     let ground = runtime.block_on(Ground::start(1, 8));
-    sequence::play_sequences(&ground, &runtime, Front::Direct, 10);
+    let draws = Draws::of("the_model_is_right_about_servers", 10);
+    sequence::play_sequences(&ground, &runtime, Front::Direct, draws);
 }
 
 #[test]
-#[ignore = "finds an open fault in one of about 40 sequences: what is tied to a replica within a read-only transaction stays there"]
 fn sessions_in_turns_see_what_the_model_says() {
     let runtime = runtime();
     let ground = runtime.block_on(Ground::start(3, 2));
-    sequence::play_sequences(&ground, &runtime, Front::Sluice, 10);
+    let draws = Draws::of("sessions_in_turns_see_what_the_model_says", 20);
+    sequence::play_sequences(&ground, &runtime, Front::Sluice, draws);
 }
 
 #[test]
-#[ignore = "finds an open fault in one of about 7 rounds: what is tied to a replica within a read-only transaction stays there"]
 fn sessions_at_once_see_what_their_models_say() {
     runtime().block_on(async {
         let ground = Arc::new(Ground::start(3, 3).await);
-        crowd::play_at_once(&ground, 3).await;
+        crowd::play_at_once(&ground, Draws::of("sessions_at_once_see_what_their_models_say", 3)).await;
     });
 }
 

@@ -159,3 +159,19 @@ fn the_maps_are_bounded() {
     }
     assert_eq!(state.set_user_variable(b"@more", b"1"), Err(StateFull));
 }
+
+#[test]
+fn to_read_a_text_as_before_takes_nothing_else_from_before() {
+    let mut then = SessionState::after_login(Some(b"old".to_vec()));
+    then.set_variable("sql_mode", b"ANSI_QUOTES").unwrap();
+    then.set_variable("autocommit", b"ON").unwrap();
+    then.set_user_variable(b"@x", b"'then'").unwrap();
+    let mut now = SessionState::after_login(Some(b"new".to_vec()));
+    now.set_variable("autocommit", b"OFF").unwrap();
+    now.set_variable("character_set_client", b"latin1").unwrap();
+    now.set_user_variable(b"@x", b"'now'").unwrap();
+    let reading = now.settings().reading_like(then.settings());
+    assert!(reading.reads_like(then.settings()));
+    assert_eq!(reading.user_variables(), now.settings().user_variables());
+    assert_eq!(reading.variable("autocommit"), now.settings().variable("autocommit"));
+}

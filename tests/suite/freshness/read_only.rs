@@ -79,3 +79,81 @@ async fn a_read_only_session_runs_its_transactions_on_replicas() {
     assert_eq!(read(&mut conn, 1).await, (Some(12), 1));
     conn.query_drop("COMMIT").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_would_tie_a_session_to_a_replica_runs_on_the_primary() {
+    let (cluster, sluice) = stage("").await;
+    let mut conn = client(sluice.ports().split).await;
+    write(&mut conn, 1, 10).await;
+    conn.query_drop("CREATE PROCEDURE p() SET @p = 5").await.unwrap();
+    cluster.wait_caught_up(0).await.unwrap();
+    // Nothing was read yet: the transaction goes along.
+    for tie in ["SELECT GET_LOCK('a', 0)", "SET @x = CONCAT('a', 'b')", "CALL p()"] {
+        conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+        conn.query_drop(tie).await.unwrap();
+        assert_eq!(read(&mut conn, 1).await, (Some(10), 1), "{tie}");
+        let refused = conn.query_drop("REPLACE INTO t VALUES (1, 0)").await.unwrap_err();
+        assert_eq!(code(&refused), 1792, "{tie}");
+        conn.query_drop("COMMIT").await.unwrap();
+        write(&mut conn, 1, 10).await;
+    }
+    assert_eq!(taken(&cluster, "a").await, Some(true), "where it keeps others out");
+    conn.reset().await.unwrap();
+    // It has read: it is rolled back, once.
+    for due in [Some(1213), None] {
+        conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+        assert_eq!(read(&mut conn, 1).await.1 == 1, due.is_none());
+        let locked = conn.query_drop("SELECT GET_LOCK('b', 0)").await;
+        assert_eq!(locked.err().as_ref().map(code), due);
+        conn.query_drop("ROLLBACK").await.unwrap();
+    }
+    assert_eq!(taken(&cluster, "b").await, Some(true));
+    write(&mut conn, 1, 11).await;
+}
+
+/// Whether this lock is taken on the primary.
+async fn taken(cluster: &sluice_cluster::Cluster, lock: &str) -> Option<bool> {
+    let sql = format!("SELECT IS_USED_LOCK('{lock}') IS NOT NULL");
+    cluster.node(0).value::<bool>(&sql).await.ok()
+}
+
+#[tokio::test]
+async fn what_ends_a_read_only_transaction_leaves_its_replica() {
+    let (cluster, sluice) = stage("").await;
+    let mut conn = client(sluice.ports().split).await;
+    write(&mut conn, 1, 10).await;
+    cluster.wait_caught_up(0).await.unwrap();
+    for (ends, reads_only) in [
+        ("ALTER TABLE t COMMENT 'a'", false),
+        ("START TRANSACTION READ WRITE", false),
+        // As servers have it.
+        ("BEGIN", true),
+    ] {
+        conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+        assert_ne!(read(&mut conn, 1).await.1, 1);
+        conn.query_drop(ends).await.unwrap();
+        let written = conn.query_drop("REPLACE INTO t VALUES (1, 12)").await;
+        assert_eq!(written.err().as_ref().map(code), reads_only.then_some(1792), "{ends}");
+        conn.query_drop("COMMIT").await.unwrap();
+        assert_eq!(read(&mut conn, 1).await.0, Some(12));
+        cluster.wait_caught_up(0).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_a_procedure_tied_to_a_replica_ends_where_it_has_to_write() {
+    let (cluster, sluice) = stage("").await;
+    let mut conn = client(sluice.ports().split).await;
+    write(&mut conn, 1, 10).await;
+    conn.query_drop("CREATE PROCEDURE p() SET @p = 5").await.unwrap();
+    cluster.wait_caught_up(0).await.unwrap();
+    conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+    assert_ne!(read(&mut conn, 1).await.1, 1);
+    conn.query_drop("CALL p()").await.unwrap();
+    conn.query_drop("COMMIT").await.unwrap();
+    let kept: u64 = conn.query_first("SELECT @p").await.unwrap().unwrap();
+    assert_eq!(kept, 5);
+    let refused = conn.query_drop("REPLACE INTO t VALUES (1, 11)").await.unwrap_err();
+    assert_eq!(code(&refused), 1053);
+    assert!(conn.query_drop("SELECT 1").await.is_err(), "it is closed");
+}

@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use proptest::strategy::{Strategy as _, ValueTree as _};
-use proptest::test_runner::TestRunner;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::SESSIONS;
 use super::actor::Actor;
+use super::draws::{Draws, runner};
 use super::ground::{Front, Ground};
 use super::operations::{Op, Step, sequence};
-use super::{SESSIONS, scale};
 
 /// Steps of each session.
 const STEPS: usize = 200;
@@ -23,14 +22,13 @@ const LONGEST_HOLD: usize = 12;
 /// Most lines of a failing session's trace that are shown.
 const LAST_LINES: usize = 60;
 
-/// Lets all sessions act at once, so many rounds.
-pub(super) async fn play_at_once(ground: &Arc<Ground>, rounds: u32) {
-    let rounds = rounds * scale();
-    let began = Instant::now();
+/// Lets all sessions act at once, in rounds. What each does is drawn; who comes first is not.
+pub(super) async fn play_at_once(ground: &Arc<Ground>, mut draws: Draws) {
     let played = Arc::new(AtomicU64::new(0));
-    for round in 0..rounds {
+    let mut rounds = 0;
+    while let Some(seed) = draws.next() {
         let permits = Arc::new(Semaphore::new(ground.permits));
-        let mut runner = TestRunner::default();
+        let mut runner = runner(seed);
         let mut sessions = JoinSet::new();
         for slot in 0..SESSIONS {
             let steps = sequence(1, STEPS).new_tree(&mut runner).unwrap().current();
@@ -45,11 +43,13 @@ pub(super) async fn play_at_once(ground: &Arc<Ground>, rounds: u32) {
         let finds: Vec<String> = sessions.join_all().await.into_iter().filter_map(Result::err).collect();
         if !finds.is_empty() {
             ground.stage.cluster.keep_logs();
-            panic!("round {round}: {} of {SESSIONS} sessions are wrong\n{}", finds.len(), finds.join("\n\n"));
+            let (again, finds, count) = (draws.again(seed), finds.join("\n\n"), finds.len());
+            panic!("round {rounds}: {count} of {SESSIONS} sessions are wrong\n{finds}\n{again}");
         }
+        rounds += 1;
     }
     let steps = played.load(Ordering::Relaxed);
-    println!("all at once: {rounds} rounds, {steps} steps in {:.1?}", began.elapsed());
+    println!("all at once: {rounds} rounds, {steps} steps in {:.1?}", draws.elapsed());
 }
 
 /// One session of the crowd.

@@ -72,6 +72,8 @@ pub(super) struct Model {
     last: Diagnostics,
     /// Something may tie the session to its connection until it is reset.
     stuck: bool,
+    /// A procedure may have left that on a replica, where the session can't write then.
+    stranded: bool,
 }
 
 impl Model {
@@ -105,6 +107,7 @@ impl Model {
             insert_id: 0,
             last: Diagnostics::default(),
             stuck: false,
+            stranded: false,
         }
     }
 
@@ -211,14 +214,28 @@ impl Model {
     /// The operation to do instead where a question or a statement has nothing to be about.
     pub(super) fn sensible(&self, op: Op) -> Op {
         match op {
+            Op::Look | Op::LookAside | Op::Read | Op::Quit | Op::Vanish | Op::Reset => op,
+            Op::Savepoint(_) | Op::Lock(_) | Op::SetUser { .. } if self.stranded && self.in_transaction() => {
+                op
+            }
+            _ if self.stranded => Op::Reset,
             Op::Execute(name) | Op::CloseStatement(name) if self.statements[name].is_none() => Op::Look,
-            Op::ImplicitCommit if self.read_only != Some(false) => Op::Commit(super::operations::Chain::No),
             Op::CreateTempSelect(name) if self.data.may_roll_back() => Op::CreateTemp(name),
             Op::DropTemp { name, .. } if self.data.may_roll_back() || self.read_only != Some(false) => {
                 Op::DropTemp { name, temporary: true }
             }
             other => other,
         }
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.data.open == Open::Yes
+    }
+
+    /// Whether a transaction may be open that may run on a replica.
+    fn may_be_on_replica(&self) -> bool {
+        let on_split = self.slot % 4 != 3;
+        on_split && self.read_only != Some(false) && self.data.open != Open::No
     }
 
     /// Whether the answer to this question is known.
@@ -245,6 +262,7 @@ impl Model {
         self.insert_id = 0;
         self.last = Diagnostics { warnings: Some(Vec::new()), ..Diagnostics::default() };
         self.stuck = false;
+        self.stranded = false;
     }
 }
 

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use proptest::strategy::{Strategy as _, ValueTree as _};
-use proptest::test_runner::TestRunner;
 use sluice_cluster::wait_until;
 use tokio::runtime::Runtime;
 
+use super::SESSIONS;
 use super::actor::Actor;
 use super::client::Answer;
+use super::draws::{Draws, runner};
 use super::ground::{Front, Ground, SOON};
 use super::model::SLEEP;
 use super::operations::{Op, Step, sequence};
-use super::{SESSIONS, scale};
 
 /// Steps of one sequence, at most.
 const STEPS: usize = 120;
@@ -26,29 +26,28 @@ const SHRINKING: Duration = Duration::from_secs(60);
 /// After so many failing sequences there is enough to look at.
 const MOST_FINDS: usize = 5;
 
-/// Draws and plays so many sequences; fails with what the shortest failing one sent and got.
-pub(super) fn play_sequences(ground: &Ground, runtime: &Runtime, front: Front, cases: u32) {
-    let cases = cases * scale();
-    let began = Instant::now();
-    let (mut runner, drawn) = (TestRunner::default(), sequence(SESSIONS, STEPS));
-    let (mut played, mut finds) = (0, Vec::new());
-    for case in 0..cases {
-        let steps = drawn.new_tree(&mut runner).unwrap().current();
-        played += steps.len();
+/// Draws and plays sequences; fails with what the shortest failing ones sent and got.
+pub(super) fn play_sequences(ground: &Ground, runtime: &Runtime, front: Front, mut draws: Draws) {
+    let drawn = sequence(SESSIONS, STEPS);
+    let (mut cases, mut played, mut finds) = (0, 0, Vec::new());
+    while let Some(seed) = draws.next() {
+        let steps = drawn.new_tree(&mut runner(seed)).unwrap().current();
+        (cases, played) = (cases + 1, played + steps.len());
         if let Err(found) = runtime.block_on(play(ground, front, &steps)) {
             let (steps, found) =
                 shortened(steps, found, |steps| runtime.block_on(play(ground, front, steps)));
             let shown: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
             finds.push(format!(
-                "sequence {case}, after {played} steps: {found}\nshortest:\n{}",
-                shown.join("\n")
+                "sequence {cases}, after {played} steps: {found}\nshortest:\n{}\n{}",
+                shown.join("\n"),
+                draws.again(seed)
             ));
         }
         if finds.len() == MOST_FINDS {
             break;
         }
     }
-    println!("{front:?}: {cases} sequences, {played} steps in {:.1?}", began.elapsed());
+    println!("{front:?}: {cases} sequences, {played} steps in {:.1?}", draws.elapsed());
     if !finds.is_empty() {
         ground.stage.cluster.keep_logs();
         panic!("{} finds\n{}", finds.len(), finds.join("\n"));

@@ -14,11 +14,14 @@ use crate::isolation::settings::{CHARSETS, SETTINGS};
 
 /// Error of a write in a read-only transaction.
 const READ_ONLY: u16 = 1792;
+/// Error of a statement that would tie a read-only transaction to its replica.
+const ROLLED_BACK: u16 = 1213;
 
 impl Model {
     /// Judges the results of a COM_QUERY or COM_INIT_DB made for this operation, and takes in what it did.
     pub(in crate::isolation) fn settle(&mut self, op: &Op, answers: &[Answer]) -> Judged {
         let judged = match op {
+            _ if self.rolled_back(op, answers) => Ok(()),
             Op::Several(ops) => self.settle_several(ops, answers),
             Op::CallRows => self.settle_call_rows(answers),
             other => match answers {
@@ -28,6 +31,18 @@ impl Model {
         };
         self.counter += 1;
         judged
+    }
+
+    /// Whether the transaction was rolled back because it can't do this on its replica, nor move any more.
+    fn rolled_back(&mut self, op: &Op, answers: &[Answer]) -> bool {
+        let [answer] = answers else { return false };
+        let rolled_back = answer.code() == ROLLED_BACK && self.may_be_on_replica() && self.wants(op);
+        if rolled_back {
+            self.data.roll_back();
+            self.read_only = Some(self.values["transaction_read_only"] == "1");
+            self.after_error(answer);
+        }
+        rolled_back
     }
 
     fn settle_look(&mut self, answer: &Answer, token: &str) -> Judged {
@@ -44,6 +59,7 @@ impl Model {
         self.values.insert("group_concat_max_len", "123".into());
         self.values.insert("time_zone", "+09:00".into());
         self.stuck = true;
+        self.stranded = self.may_be_on_replica();
         self.data.perhaps_touched();
         self.after_unknown();
         Ok(())
@@ -73,6 +89,7 @@ impl Model {
         self.done(end)?;
         self.user[2] = Some(token);
         self.stuck = true;
+        self.stranded = self.may_be_on_replica();
         self.data.perhaps_touched();
         self.after_unknown();
         self.flags(end)

@@ -200,7 +200,7 @@ impl Model {
         match op {
             Op::CreateTemp(name) => format!("CREATE TEMPORARY TABLE tmp{name} (token VARCHAR(64))"),
             Op::CreateTempSelect(name) => {
-                format!("CREATE TEMPORARY TABLE tmp{name} SELECT '{token}' AS token")
+                format!("CREATE TEMPORARY TABLE tmp{name} SELECT CAST('{token}' AS CHAR(64)) AS token")
             }
             Op::InsertTemp(name) => format!("INSERT INTO tmp{name} VALUES ('{token}')"),
             Op::ReadTemp(name) => format!("SELECT token, '{token}' FROM tmp{name}"),

@@ -33,6 +33,11 @@ impl Model {
                 if self.data.temp(schema, *name).is_none() {
                     return self.no_table(answer, 1051);
                 }
+                if self.read_only != Some(false) && super::is_read_only(answer.code()) {
+                    self.data.perhaps_touched();
+                    self.after_error(answer);
+                    return Ok(());
+                }
                 self.done(answer)?;
                 self.data.drop_temp(schema, *name);
                 self.data.perhaps_touched();

@@ -61,17 +61,18 @@ impl Model {
                     self.after_change(0, &[]);
                 }
             },
-            // An ALTER TABLE among several statements. Servers go by the session's default here; Sluice refuses it within
-            // any read-only transaction on a replica.
-            _ if self.read_only != Some(false) && super::is_read_only(answer.code()) => {
-                self.data.perhaps_touched();
-                self.after_error(answer);
-            }
+            // ALTER TABLE commits first, and then it is the session's default that counts.
             _ => {
-                self.done(answer)?;
                 self.data.commit();
-                self.read_only = Some(self.values["transaction_read_only"] == "1");
-                self.after_change(0, &[]);
+                let refused = self.values["transaction_read_only"] == "1";
+                self.read_only = Some(refused);
+                if refused {
+                    self.error(answer, &[super::READ_ONLY])?;
+                    self.after_error(answer);
+                } else {
+                    self.done(answer)?;
+                    self.after_change(0, &[]);
+                }
             }
         }
         Ok(())
@@ -83,6 +84,7 @@ impl Model {
         match how {
             Begin::ReadOnly => self.read_only = Some(true),
             Begin::ReadWrite => self.read_only = Some(false),
+            // Within a transaction it is as that one was.
             Begin::Plain | Begin::Snapshot => {}
         }
         self.after_change(0, &[]);
