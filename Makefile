@@ -11,12 +11,16 @@ SECONDS ?= 600
 # Seeds of `make simulate`.
 SEEDS ?= 100000
 
-.PHONY: help check test simulate demo soak fuzz bench fix
+# Of `make test-mutants`; empty: all.
+MUTANTS ?=
+
+.PHONY: help check test test-mutants simulate demo soak fuzz bench fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
+	@echo 'make test-mutants  known faults put back one by one: the tests have to find each (MUTANTS="role": these)'
 	@echo 'make simulate  the controller over simulated servers, struck by faults of many seeds (SEEDS=100000: so many)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
@@ -54,6 +58,9 @@ test-clients:
 clients-stage:
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
 	$(CARGO) test --locked -p sluice --test suite -- --ignored --exact --nocapture clients::a_stage_to_try_clients_on
+
+test-mutants:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && tests/mutants/run $(MUTANTS)
 
 simulate:
 	SLUICE_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p sluice --test simulation -- --nocapture \

@@ -98,7 +98,7 @@ pub(crate) enum Variable {
     Reading,
     /// `session_track_*`: the proxy needs its own values there.
     Tracker,
-    /// `last_insert_id`, `identity`, `insert_id`.
+    /// `last_insert_id`, `identity`. Not `insert_id`, which waits for the next INSERT on its connection, whosever it is.
     InsertId,
     /// Anything else.
     Untracked,
@@ -114,7 +114,7 @@ pub(crate) fn variable(name: &[u8]) -> Variable {
         Variable::Autocommit
     } else if starts("session_track_") {
         Variable::Tracker
-    } else if is("last_insert_id") || is("identity") || is("insert_id") {
+    } else if is("last_insert_id") || is("identity") {
         Variable::InsertId
     } else if TRACKED.iter().any(|tracked| is(tracked)) {
         let reading = starts("character_set_") || starts("collation_") || is("sql_mode");

@@ -279,9 +279,14 @@ mod tests {
         let mut other = SessionState::after_login(Some(b"app".to_vec()));
         let in_app = StatementKey::new(b"SELECT 1", other.settings());
         assert_ne!(key("SELECT 1"), in_app);
-        other.set_variable("time_zone", b"+00:00").unwrap();
+        other.set_variable("lock_wait_timeout", b"10").unwrap();
         assert_eq!(StatementKey::new(b"SELECT 1", other.settings()), in_app);
-        other.set_variable("sql_mode", b"ANSI_QUOTES").unwrap();
-        assert_ne!(StatementKey::new(b"SELECT 1", other.settings()), in_app);
+        for (name, value) in
+            [("sql_mode", "ANSI_QUOTES"), ("time_zone", "+00:00"), ("default_week_format", "3")]
+        {
+            let before = StatementKey::new(b"SELECT 1", other.settings());
+            other.set_variable(name, value.as_bytes()).unwrap();
+            assert_ne!(StatementKey::new(b"SELECT 1", other.settings()), before, "{name}");
+        }
     }
 }

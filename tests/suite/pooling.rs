@@ -325,3 +325,52 @@ async fn a_session_has_its_connection_for_itself_where_that_is_asked_for() {
     assert_ne!(threads[0], threads[1]);
     assert!(threads.chunks(2).all(|pair| pair == &threads[..2]), "{threads:?}");
 }
+
+#[tokio::test]
+async fn settings_of_when_a_statement_was_prepared_are_nobody_elses() {
+    let cluster = one_node().await;
+    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 1");
+    let (mut first, mut second) = (path.primary().await, path.primary().await);
+    let sql = "SELECT CAST(WEEK('2008-02-20') AS CHAR), CAST(1 / ? AS CHAR)";
+    all(&mut first, &["SET default_week_format = 3, div_precision_increment = 8"]).await;
+    for _ in 0..2 {
+        let own: (String, String) = first.exec_first(sql, (3,)).await.unwrap().unwrap();
+        assert_eq!(own, ("8".to_owned(), "0.33333333".to_owned()));
+        let own: (String, String) = second.exec_first(sql, (3,)).await.unwrap().unwrap();
+        assert_eq!(own, ("7".to_owned(), "0.3333".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn preparing_again_neither_commits_nor_overwrites() {
+    let cluster = one_node().await;
+    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 2");
+    let mut conn = path.primary().await;
+    all(&mut conn, &["CREATE TABLE t (id INT)", "SET @x = 'known'"]).await;
+    let statement = conn.prep("SELECT COUNT(*), 'a' FROM t").await.unwrap();
+    // Another connection, and another mode than when it was prepared.
+    all(&mut conn, &["DO 1"]).await;
+    let thread: u64 = conn.query_first("SELECT CONNECTION_ID() + 0").await.unwrap().unwrap();
+    cluster.node(0).exec(&format!("KILL {thread}")).await.unwrap();
+    all(&mut conn, &["SET autocommit = 0", "SET NAMES utf8mb4; SET @x = CONCAT('by ', 'server')"]).await;
+    all(&mut conn, &["SET SESSION sql_mode = 'ANSI_QUOTES'", "INSERT INTO t VALUES (1)"]).await;
+    let inside: (u64, String) = conn.exec_first(&statement, ()).await.unwrap().unwrap();
+    assert_eq!(inside.0, 1);
+    let x: String = conn.query_first("SELECT @x").await.unwrap().unwrap();
+    assert_eq!(x, "by server");
+    conn.query_drop("ROLLBACK").await.unwrap();
+    let rows: u64 = conn.query_first("SELECT COUNT(*) FROM t").await.unwrap().unwrap();
+    assert_eq!(rows, 0, "it was committed");
+}
+
+#[tokio::test]
+async fn the_next_insert_id_is_not_for_another_session() {
+    let cluster = one_node().await;
+    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 2");
+    let (mut first, mut second) = (path.primary().await, path.primary().await);
+    all(&mut first, &["CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT)", "SET insert_id = 77"]).await;
+    all(&mut second, &["INSERT INTO t VALUES ()"]).await;
+    assert_eq!(second.last_insert_id(), Some(1));
+    all(&mut first, &["INSERT INTO t VALUES ()"]).await;
+    assert_eq!(first.last_insert_id(), Some(77));
+}

@@ -99,6 +99,7 @@ async fn what_would_tie_a_session_to_a_replica_runs_on_the_primary() {
     }
     assert_eq!(taken(&cluster, "a").await, Some(true), "where it keeps others out");
     conn.reset().await.unwrap();
+    cluster.wait_caught_up(0).await.unwrap();
     // It has read: it is rolled back, once.
     for due in [Some(1213), None] {
         conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();

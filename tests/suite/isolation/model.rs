@@ -34,6 +34,8 @@ struct PreparedText {
     text: Text,
     schema: Schema,
     token: String,
+    /// What divisions and weeks are by the settings of then.
+    numbers: [String; 2],
 }
 
 /// What the last statement left for questions about it; `None`: not known.
@@ -157,12 +159,12 @@ impl Model {
             Op::SetTwo { first, second } => {
                 self.reads_differently(first.0) || self.reads_differently(second.0)
             }
-            Op::SetNames { .. } => self.has_user_variables(),
+            // A SET that fails may have set something before: how texts read, for all that is known.
+            Op::SetNames { .. } | Op::SetFails { .. } => self.has_user_variables(),
             Op::Look
             | Op::LookAside
             | Op::CalcFoundRows { .. }
             | Op::Warn(_)
-            | Op::SetFails { .. }
             | Op::Prepare { .. }
             | Op::Read
             | Op::ReadSecret

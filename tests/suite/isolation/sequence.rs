@@ -21,15 +21,12 @@ use super::operations::{Op, Step, sequence};
 /// Steps of one sequence, at most.
 const STEPS: usize = 120;
 /// Longest time to make a failing sequence shorter; each try costs as much as a sequence.
-const SHRINKING: Duration = Duration::from_secs(60);
+const SHRINKING: Duration = Duration::from_secs(40);
 
-/// After so many failing sequences there is enough to look at.
-const MOST_FINDS: usize = 5;
-
-/// Draws and plays sequences; fails with what the shortest failing ones sent and got.
+/// Draws and plays sequences; fails with what the shortest form of the first failing one sent and got.
 pub(super) fn play_sequences(ground: &Ground, runtime: &Runtime, front: Front, mut draws: Draws) {
     let drawn = sequence(SESSIONS, STEPS);
-    let (mut cases, mut played, mut finds) = (0, 0, Vec::new());
+    let (mut cases, mut played) = (0, 0);
     while let Some(seed) = draws.next() {
         let steps = drawn.new_tree(&mut runner(seed)).unwrap().current();
         (cases, played) = (cases + 1, played + steps.len());
@@ -37,21 +34,12 @@ pub(super) fn play_sequences(ground: &Ground, runtime: &Runtime, front: Front, m
             let (steps, found) =
                 shortened(steps, found, |steps| runtime.block_on(play(ground, front, steps)));
             let shown: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
-            finds.push(format!(
-                "sequence {cases}, after {played} steps: {found}\nshortest:\n{}\n{}",
-                shown.join("\n"),
-                draws.again(seed)
-            ));
-        }
-        if finds.len() == MOST_FINDS {
-            break;
+            ground.stage.cluster.keep_logs();
+            let (shown, again) = (shown.join("\n"), draws.again(seed));
+            panic!("sequence {cases}, after {played} steps: {found}\nshortest:\n{shown}\n{again}");
         }
     }
     println!("{front:?}: {cases} sequences, {played} steps in {:.1?}", draws.elapsed());
-    if !finds.is_empty() {
-        ground.stage.cluster.keep_logs();
-        panic!("{} finds\n{}", finds.len(), finds.join("\n"));
-    }
 }
 
 /// Takes parts out of a failing sequence for as long as it still fails: ever smaller ones, from the end.

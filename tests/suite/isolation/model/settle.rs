@@ -211,7 +211,8 @@ impl Model {
         self.after_unknown();
         if self.may_prepare(text, code)? {
             let token = String::new();
-            self.statements[name] = Some(PreparedText { text, schema: self.schema, token });
+            self.statements[name] =
+                Some(PreparedText { text, schema: self.schema, token, numbers: self.numbers() });
         }
         self.data.perhaps_touched();
         Ok(())
@@ -278,6 +279,17 @@ impl Model {
         }
     }
 
+    /// A third and a week of the year, as the session's settings make them.
+    fn numbers(&self) -> [String; 2] {
+        let third = match self.values["div_precision_increment"].as_str() {
+            "0" => "0",
+            "8" => "0.33333333",
+            _ => "0.3333",
+        };
+        let week = if self.values["default_week_format"] == "0" { "7" } else { "8" };
+        [third.into(), week.into()]
+    }
+
     fn settle_look_aside(&mut self, answer: &Answer, token: &str) -> Judged {
         let second_day = match self.values["time_zone"].as_str() {
             "+00:00" => "1970-01-02 00:00:00",
@@ -286,12 +298,7 @@ impl Model {
             "-03:00" => "1970-01-01 21:00:00",
             _ => &self.defaults.second_day,
         };
-        let third = match self.values["div_precision_increment"].as_str() {
-            "0" => "0",
-            "8" => "0.33333333",
-            _ => "0.3333",
-        };
-        let week = if self.values["default_week_format"] == "0" { "7" } else { "8" };
+        let [third, week] = self.numbers();
         let day = if self.values["lc_time_names"] == "de_DE" { "Mittwoch" } else { "Wednesday" };
         let short = self.values["group_concat_max_len"] == "8";
         let mut due = vec![cell(token), cell(self.schema.name()), cell(second_day)];
@@ -334,7 +341,8 @@ impl Model {
         let token = &prepared.token;
         match prepared.text {
             Text::Show => {
-                let due = vec![cell(token), cell(prepared.schema.name()), self.user[0].clone()];
+                let mut due = vec![cell(token), cell(prepared.schema.name()), self.user[0].clone()];
+                due.extend(prepared.numbers.iter().map(cell));
                 self.rows(answer, &[due])?;
                 self.data.touched();
                 self.after_rows(1, &[]);

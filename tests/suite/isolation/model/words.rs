@@ -206,9 +206,10 @@ impl Model {
             Op::ReadTemp(name) => format!("SELECT token, '{token}' FROM tmp{name}"),
             Op::DropTemp { name, temporary: true } => format!("DROP TEMPORARY TABLE tmp{name}"),
             Op::DropTemp { name, temporary: false } => format!("DROP TABLE tmp{name}"),
-            Op::Lock(name) => format!("SELECT GET_LOCK('l{life}_{name}', 5), '{token}'"),
-            Op::Unlock(name) => format!("SELECT RELEASE_LOCK('l{life}_{name}'), '{token}'"),
-            Op::UnlockAll => format!("SELECT RELEASE_ALL_LOCKS(), '{token}'"),
+            // With anything else in the text the session would be tied until a reset.
+            Op::Lock(name) => format!("SELECT GET_LOCK('l{life}_{name}', 5)"),
+            Op::Unlock(name) => format!("SELECT RELEASE_LOCK('l{life}_{name}')"),
+            Op::UnlockAll => "SELECT RELEASE_ALL_LOCKS()".into(),
             Op::PrepareText { name, text } => {
                 format!("PREPARE s{name} FROM '{}'", self.text_words(*text, token).replace('\'', "''"))
             }
@@ -221,7 +222,7 @@ impl Model {
     /// What PREPARE is given.
     fn text_words(&self, text: Text, token: &str) -> String {
         match text {
-            Text::Show => format!("SELECT '{token}', name, @u0 FROM whereami"),
+            Text::Show => format!("SELECT '{token}', name, @u0, 1/3, WEEK('2008-02-20') FROM whereami"),
             Text::Add => {
                 format!("INSERT INTO t{} (life, token, v) VALUES ({}, '{token}', 0)", self.slot, self.life)
             }
@@ -233,7 +234,10 @@ impl Model {
     /// What COM_STMT_PREPARE is given.
     fn prepared_words(&self, text: Text) -> String {
         match text {
-            Text::Show => "SELECT ?, name, CAST(@u0 AS CHAR) FROM whereami".into(),
+            Text::Show => {
+                "SELECT ?, name, CAST(@u0 AS CHAR), 1/3, CAST(WEEK('2008-02-20') AS CHAR) FROM whereami"
+                    .into()
+            }
             Text::Add => {
                 format!("INSERT INTO t{} (life, token, v) VALUES ({}, ?, 0)", self.slot, self.life)
             }

@@ -18,6 +18,7 @@ impl Model {
             Op::SetUser { name, value } => return self.settle_set_user(*name, *value, answer, token),
             Op::SetFails { .. } => {
                 self.error(answer, &[1231])?;
+                self.stuck |= self.has_user_variables();
                 self.after_error(answer);
                 return Ok(());
             }

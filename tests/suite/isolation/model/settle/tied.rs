@@ -44,7 +44,7 @@ impl Model {
                 self.after_change(0, &[]);
                 Ok(())
             }
-            Op::Lock(_) | Op::Unlock(_) | Op::UnlockAll => self.settle_lock(op, answer, token),
+            Op::Lock(_) | Op::Unlock(_) | Op::UnlockAll => self.settle_lock(op, answer),
             Op::PrepareText { name, text } => self.settle_prepare_text(*name, *text, answer, token),
             Op::ExecuteText(name) => match self.texts[*name].clone() {
                 Some(prepared) => {
@@ -102,7 +102,7 @@ impl Model {
         Ok(())
     }
 
-    fn settle_lock(&mut self, op: &Op, answer: &Answer, token: &str) -> Judged {
+    fn settle_lock(&mut self, op: &Op, answer: &Answer) -> Judged {
         let due = match op {
             Op::Lock(name) => {
                 self.locks[*name] += 1;
@@ -119,7 +119,7 @@ impl Model {
                 cell(all.to_string())
             }
         };
-        self.rows(answer, &[vec![due, cell(token)]])?;
+        self.rows(answer, &[vec![due]])?;
         self.after_rows(1, &[]);
         Ok(())
     }
@@ -133,7 +133,8 @@ impl Model {
             return Ok(());
         }
         self.done(answer)?;
-        self.texts[name] = Some(PreparedText { text, schema: self.schema, token: token.into() });
+        self.texts[name] =
+            Some(PreparedText { text, schema: self.schema, token: token.into(), numbers: self.numbers() });
         self.data.perhaps_touched();
         self.after_change(0, &[]);
         Ok(())
