@@ -62,6 +62,8 @@ pub struct Config {
     pub switchover: Switchover,
     /// `[failover]`
     pub failover: Failover,
+    /// `[rebuild]`
+    pub rebuild: Rebuild,
     /// `[log]`
     pub log_format: LogFormat,
 }
@@ -418,6 +420,13 @@ pub struct Failover {
     pub automatic: bool,
     /// How long a primary that can't commit is tolerated; zero: forever.
     pub stall: Duration,
+}
+
+/// `[rebuild]`
+#[derive(Clone, Copy, Debug)]
+pub struct Rebuild {
+    /// Whether members whose data are surely of no use are filled with another member's by themselves.
+    pub automatic: bool,
 }
 
 /// `[log] format`

@@ -132,6 +132,7 @@ fn fixed(list: &mut List, config: &Config) {
     list.add(AtRestart, "[switchover] on_leftover", config.switchover.on_leftover);
     list.add_text(AtRestart, "[failover] automatic", config.failover.automatic);
     list.add_text(AtRestart, "[failover] stall", shown(config.failover.stall));
+    list.add_text(AtRestart, "[rebuild] automatic", config.rebuild.automatic);
     list.add(AtRestart, "[log] format", config.log_format);
 }
 

@@ -8,7 +8,8 @@ use super::instances::is_name;
 use super::section::Section;
 use super::{
     Accounts, ClientTls, Cluster, Durability, Failover, InstanceTls, LogFormat, Login, OnLeftover, Pooling,
-    ReadScope, Retention, Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets, tls,
+    ReadScope, Rebuild, Retention, Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets,
+    tls,
 };
 
 /// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
@@ -42,6 +43,7 @@ pub(super) struct Draft {
     pub(super) switchover: Switchover,
     pub(super) switchover_line: Option<usize>,
     pub(super) failover: Failover,
+    pub(super) rebuild: Rebuild,
     pub(super) log_format: LogFormat,
 }
 
@@ -63,6 +65,7 @@ pub(super) fn draft(root: &Section<'_>) -> Draft {
         switchover: self::switchover(switchover),
         switchover_line,
         failover: failover(root.child("failover")),
+        rebuild: rebuild(root.child("rebuild")),
         log_format: log(root.child("log")),
     }
 }
@@ -215,6 +218,12 @@ fn failover(section: Section<'_>) -> Failover {
     };
     section.finish();
     failover
+}
+
+fn rebuild(section: Section<'_>) -> Rebuild {
+    let rebuild = Rebuild { automatic: section.flag("automatic", true) };
+    section.finish();
+    rebuild
 }
 
 fn log(section: Section<'_>) -> LogFormat {

@@ -95,6 +95,7 @@ pub(super) fn check(notes: &Notes<'_>, draft: Draft) -> Option<Config> {
         durability: draft.durability.value,
         switchover: draft.switchover,
         failover: draft.failover,
+        rebuild: draft.rebuild,
         log_format: draft.log_format,
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::assess::Trust;
 use super::control_session::SqlError;
@@ -72,6 +73,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             desk.change(|record| record.ackers.push(*uuid))?;
             Ok(())
         }
+        Step::ForgetAcker(uuid) => forget_acker(desk, *uuid).await,
         Step::StartAcking(id) => {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.set_acking(grammar, true).await?)
@@ -100,6 +102,22 @@ fn server(desk: &Desk, id: InstanceId) -> Result<(&InstanceOperations, Grammar),
 
 fn record(desk: &Desk) -> Result<Record, StepError> {
     desk.record().ok_or(StepError::Gone("there is no record"))
+}
+
+/// Takes an acker that is no more out of the record: only after a write that the others acknowledged, so that they have
+/// everything before it, and only if still nobody else is attached.
+async fn forget_acker(desk: &Desk, uuid: Uuid) -> Result<(), StepError> {
+    let record = record(desk)?;
+    let primary = desk.view().by_uuid(record.primary).map(|view| view.id);
+    let (primary, grammar) = server(desk, primary.ok_or(StepError::Gone("the primary was never seen"))?)?;
+    primary.write_epoch_row(&record.row()).await?;
+    let attached = primary.waiting_state(grammar).await?.clients;
+    let at_work = plan::ackers_at_work(&desk.view(), &record);
+    if usize::try_from(attached).is_ok_and(|attached| attached > at_work) {
+        return Err(StepError::Gone("somebody else is attached to the primary"));
+    }
+    desk.change(|record| record.ackers.retain(|acker| *acker != uuid))?;
+    Ok(())
 }
 
 /// `super_read_only` gave up because something held it up.

@@ -113,6 +113,7 @@ pub(super) fn record(members: u16) -> Record {
         who: "adopt".into(),
         marks: Vec::new(),
         rebuild: None,
+        deposed: Vec::new(),
         pause: None,
     }
 }

@@ -40,6 +40,8 @@ pub enum Step {
     Tune(InstanceId),
     /// A further member whose acknowledgement counts.
     AddAcker(Uuid),
+    /// A recorded acker is no more: another server is at its place.
+    ForgetAcker(Uuid),
     /// Make it acknowledge what it receives.
     StartAcking(InstanceId),
     /// Make it stop.
@@ -73,6 +75,7 @@ impl Step {
             Self::StartApplier(id) => format!("start the applier of {}", name(id)),
             Self::Tune(id) => format!("set heartbeat and network timeout of {}", name(id)),
             Self::AddAcker(uuid) => format!("{} becomes an acker", view.name_of(*uuid)),
+            Self::ForgetAcker(uuid) => format!("the acker {uuid} is no more: another server is at its place"),
             Self::StartAcking(id) => format!("{} acknowledges", name(id)),
             Self::StopAcking(id) => format!("{} stops acknowledging", name(id)),
             Self::RetireAcker(id) => format!("{} is marked and leaves the ackers", name(id)),
@@ -119,6 +122,9 @@ pub fn plan(
         steps.extend(replication(instance, replica, server, addresses.get(primary.id.index())));
     }
     steps.extend(acknowledging(view, record, server, policy, &assessment.verdict));
+    if assessment.verdict == Verdict::Healthy {
+        steps.extend(replaced_acker(view, record, server).map(Step::ForgetAcker));
+    }
     steps.extend(primary_side(primary, server, record, &assessment.verdict));
     if record.waits() {
         let unfenced =
@@ -281,6 +287,26 @@ fn acknowledging(
         }
     }
     steps
+}
+
+/// Recorded ackers that acknowledge for the primary now, and are left to Sluice.
+pub(super) fn ackers_at_work(view: &ClusterView, record: &Record) -> usize {
+    other_ackers(view, record, Uuid::nil())
+}
+
+/// A recorded acker at whose place another server answers: its data directory was made anew. Every place answers, it
+/// is at none, and nobody is attached to the primary but those that are seen: it acknowledges nothing. While it is
+/// recorded, every quorum would wait for it.
+fn replaced_acker(view: &ClusterView, record: &Record, primary: &ServerView) -> Option<Uuid> {
+    let everybody = view.instances.iter().all(|instance| instance.live().is_some());
+    let attached = primary.semi_sync.as_ref().map(|semi_sync| semi_sync.clients)?;
+    let at_work = ackers_at_work(view, record);
+    let seen = usize::try_from(attached).is_ok_and(|attached| attached <= at_work);
+    if !everybody || !seen || at_work < usize::from(record.wait_count) || !record.waits() {
+        return None;
+    }
+    let gone = |uuid: &&Uuid| !view.live().any(|(_, server)| server.uuid == **uuid);
+    record.ackers.iter().find(gone).copied()
 }
 
 fn primary_side(

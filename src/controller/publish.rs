@@ -220,8 +220,8 @@ fn own_transactions(
     let errant = primary.map(|primary| server.errant(primary)).unwrap_or_default();
     format!(
         "{0}: it has transactions of its own ({errant}), so it is in quarantine: no reads, no replication. After a \
-         failover these are commits that nobody had acknowledged. Look at them (mysqlbinlog --include-gtids='{errant}'), \
-         then give {0} a copy of another member's data (CLONE INSTANCE FROM ...)",
+         failover these are commits that nobody had acknowledged. sluice rebuild {0} copies them into the store and gives \
+         it another member's data",
         view.name
     )
 }
@@ -252,6 +252,10 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
             alarms.push(format!("{}: a fresh login fails: {error}", view.name));
         }
         let (Some(server), Some(record)) = (view.server.as_deref(), picture.record) else { continue };
+        let primary = picture.view.by_uuid(record.primary).and_then(InstanceView::live);
+        if server.executed.is_empty() && primary.is_some_and(|primary| !primary.executed.is_empty()) {
+            alarms.push(format!("{0}: it is empty; sluice rebuild {0} fills it", view.name));
+        }
         if server.lock == LockView::Free {
             alarms.push(format!("{}: the lock of this cluster is not taken yet", view.name));
         }

@@ -6,6 +6,7 @@
 //! Never here: I/O, a clock, a statement's text.
 
 mod donor;
+mod due;
 mod progress;
 
 use sluice_protocol::GtidSet;
@@ -16,6 +17,7 @@ use super::assess::{Assessment, Verdict};
 use super::record::{Guarantee, OwnTransactions, Record};
 use super::view::{ClusterView, InstanceView, ServerView};
 pub use donor::{Donor, Facts, donors, fit};
+pub use due::{Due, due, settled};
 pub use progress::{CloneState, Progress, Seen};
 
 /// Why a member is not rebuilt.
@@ -95,6 +97,25 @@ pub enum Objection {
         /// What differs.
         why: String,
     },
+    /// It has tables though it has executed no transaction: whose they are, only a person knows.
+    #[error("{name} has executed no transaction, but has {tables} tables")]
+    NotEmpty {
+        /// Which.
+        name: String,
+        /// How many.
+        tables: u64,
+    },
+    /// An operator has taken it out of Sluice's hands.
+    #[error("{name}: {why}, so nobody would lead it back")]
+    Marked {
+        /// Which.
+        name: String,
+        /// The mark.
+        why: &'static str,
+    },
+    /// What it was to be rebuilt for by itself is over.
+    #[error("{0} needs no rebuild any more")]
+    NotDue(String),
     /// Neither side works without the plugin.
     #[error("{0} has no clone plugin")]
     NoPlugin(String),
@@ -122,6 +143,11 @@ impl Objection {
             Self::OwnTransactions { name, .. } => {
                 Some(format!("if nobody wants them: sluice rebuild {name} --discard-own"))
             }
+            Self::NotEmpty { name, .. } => {
+                Some(format!("if nobody wants them: sluice rebuild {name} --discard-own"))
+            }
+            Self::Marked { name, .. } => Some(format!("sluice clear {name}, then sluice rebuild {name}")),
+            Self::NotDue(_) => None,
             Self::NoDonor(_) => Some("sluice status; name one: --from DONOR".into()),
             Self::Misfit { .. } => Some("name another one: --from DONOR".into()),
             Self::NoPlugin(name) => Some(format!(
@@ -167,6 +193,9 @@ pub fn recipient(
     acting(assessment, is_acker)?;
     if record.operation.is_some() {
         return Err(Objection::Busy);
+    }
+    if let Some(kind) = record.mark_kind(name).filter(|kind| kind.is_hands_off()) {
+        return Err(Objection::Marked { name: name.to_owned(), why: kind.objection() });
     }
     if let Some(channel) = server.other_channels.first() {
         return Err(Objection::SecondChannel { name: name.to_owned(), channel: channel.clone() });

@@ -39,9 +39,33 @@ pub struct Record {
     /// The rebuild in progress.
     #[serde(default)]
     pub rebuild: Option<RebuildRecord>,
+    /// Former primaries that a failover replaced and that do not follow yet.
+    #[serde(default)]
+    pub deposed: Vec<Deposed>,
     /// Set while Sluice promotes nobody by itself.
     #[serde(default)]
     pub pause: Option<Pause>,
+}
+
+/// A former primary that a failover replaced.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Deposed {
+    /// Its `server_uuid`.
+    pub uuid: Uuid,
+    /// The epoch in which it was the primary.
+    pub epoch: u64,
+    /// What is known of commits that only it has.
+    pub tail: Tail,
+}
+
+/// What is known of commits that only a former primary has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Tail {
+    /// Nobody was told OK for one of them: everything acknowledged was brought to its successor.
+    Unacknowledged,
+    /// The guarantee was interrupted, or a loss was accepted.
+    Unknown,
 }
 
 /// What an OK to a client is worth.
@@ -122,6 +146,22 @@ pub struct RebuildRecord {
     /// What becomes of transactions that only this member has.
     #[serde(default)]
     pub own: OwnTransactions,
+    /// What it is for.
+    #[serde(default)]
+    pub cause: RebuildCause,
+}
+
+/// What a rebuild is for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuildCause {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// The member has no data.
+    Empty,
+    /// It was the primary and has commits that nobody was told OK for.
+    Tail,
 }
 
 /// How far a rebuild is.
@@ -385,6 +425,7 @@ mod tests {
             }],
             pause: Some(Pause { who: "ann".into(), reason: Some("disks".into()), until: Some(10) }),
             rebuild: None,
+            deposed: vec![],
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);

@@ -16,18 +16,28 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge};
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::api::{OperationState, RebuildRequest, Refusal, RefusalCode, StepView};
 use super::control_session::SqlError;
 use super::desk::{Desk, REBUILD};
 use super::instance_operations::InstanceOperations;
-use super::rebuild::{self, Objection};
-use super::record::{OwnTransactions, RebuildPhase, RebuildRecord};
+use super::rebuild::{self, Due, Objection};
+use super::record::{OwnTransactions, RebuildCause, RebuildPhase, RebuildRecord};
 use super::statements::Grammar;
 use super::store::StoreError;
 
 /// A rebuild under way.
-pub(super) type Running = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type Running = Pin<Box<dyn Future<Output = Ended>>>;
+
+/// How a rebuild ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// The member.
+    pub(super) member: String,
+    /// Its end.
+    pub(super) state: OperationState,
+}
 
 /// How fresh looks may take.
 const LOOK: Duration = Duration::from_secs(2);
@@ -59,29 +69,55 @@ enum Failure {
 /// Checks what can be checked at once and begins; the returned future does the work.
 pub(super) fn start(desk: &Arc<Desk>, wanted: &RebuildRequest) -> Result<(String, Running), Refusal> {
     let own = if wanted.discard_own { OwnTransactions::Discard } else { OwnTransactions::Keep };
-    let record = desk.record().ok_or_else(|| Refusal {
-        code: RefusalCode::NotNow,
-        reason: "the cluster is not adopted yet".into(),
-        hint: Some("`sluice status` says what adoption waits for".into()),
-    })?;
-    let view = desk.view();
-    let found = rebuild::recipient(&view, &record, &desk.assessment(), &wanted.name, own)
-        .and_then(|found| rebuild::donors(&view, &record, &found, wanted.from.as_deref(), &[]).map(|_| found))
-        .map_err(|objection| refusal(&objection))?;
-    let id = desk.begin(REBUILD, Some(wanted.name.clone()), &wanted.who);
     let job = RebuildRecord {
-        id: id.clone(),
+        id: String::new(),
         who: wanted.who.clone(),
         member: wanted.name.clone(),
-        uuid: found.uuid,
+        uuid: Uuid::nil(),
         from: wanted.from.clone(),
         donor: None,
         phase: RebuildPhase::Preparing,
         attempts: 0,
         before: None,
         own,
+        cause: RebuildCause::Asked,
     };
-    Ok((id, run(desk, found.id, job)))
+    begin(desk, job).map_err(|objection| Refusal {
+        code: RefusalCode::NotNow,
+        reason: objection.to_string(),
+        hint: objection.hint(),
+    })
+}
+
+/// The same for a member whose data are surely of no use.
+pub(super) fn start_by_itself(desk: &Arc<Desk>, due: &Due) -> Result<Running, Objection> {
+    let job = RebuildRecord {
+        id: String::new(),
+        who: "automatic".into(),
+        member: due.member.clone(),
+        uuid: Uuid::nil(),
+        from: None,
+        donor: None,
+        phase: RebuildPhase::Preparing,
+        attempts: 0,
+        before: None,
+        own: OwnTransactions::Keep,
+        cause: due.cause,
+    };
+    begin(desk, job).map(|(_, running)| running)
+}
+
+fn begin(desk: &Arc<Desk>, mut job: RebuildRecord) -> Result<(String, Running), Objection> {
+    let (view, assessment) = (desk.view(), desk.assessment());
+    let record = desk.record().ok_or_else(|| Objection::NotNow {
+        verdict: assessment.verdict.as_str(),
+        evidence: assessment.evidence.clone(),
+    })?;
+    let found = rebuild::recipient(&view, &record, &assessment, &job.member, job.own)?;
+    rebuild::donors(&view, &record, &found, job.from.as_deref(), &[])?;
+    job.uuid = found.uuid;
+    job.id = desk.begin(REBUILD, Some(job.member.clone()), &job.who);
+    Ok((job.id.clone(), run(desk, found.id, job)))
 }
 
 /// Goes on with the rebuild in the record, if there is one.
@@ -97,10 +133,6 @@ pub(super) fn resume(desk: &Arc<Desk>) -> Option<Running> {
     };
     desk.begin_as(job.id.clone(), REBUILD, Some(job.member.clone()), &job.who);
     Some(run(desk, id, job))
-}
-
-fn refusal(objection: &Objection) -> Refusal {
-    Refusal { code: RefusalCode::NotNow, reason: objection.to_string(), hint: objection.hint() }
 }
 
 fn run(desk: &Arc<Desk>, member: InstanceId, job: RebuildRecord) -> Running {
@@ -138,7 +170,7 @@ struct Refill {
 }
 
 impl Refill {
-    async fn run(mut self) {
+    async fn run(mut self) -> Ended {
         let ended = self.go().await;
         let state = match (&ended, self.job.phase) {
             (Ok(()), _) => {
@@ -186,6 +218,7 @@ impl Refill {
             OperationState::Failed => "failed",
         };
         counter!("sluice_rebuilds_total", "result" => result).increment(1);
+        Ended { member: self.job.member, state }
     }
 
     async fn go(&mut self) -> Result<(), Failure> {

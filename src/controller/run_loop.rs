@@ -4,6 +4,7 @@
 //! Never here: a rule about roles, a statement's text.
 
 mod attempts;
+mod refills;
 mod requests;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use crate::config::Config;
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 use attempts::Attempts;
+use refills::Refills;
 
 /// A round at least this often, even if nothing was seen to change: verdicts age.
 const ROUND_EVERY: Duration = Duration::from_millis(500);
@@ -74,6 +76,7 @@ pub async fn run_over(
         switchover: None,
         takeover: None,
         rebuild: None,
+        refills: Refills::default(),
         attempts: Attempts::default(),
         nudged: None,
         upkeep: None,
@@ -98,7 +101,7 @@ pub async fn run_over(
             () = ended(&mut looped.switchover) => looped.switchover = None,
             outcome = ended(&mut looped.takeover) => looped.taken_over(outcome),
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
-            () = ended(&mut looped.rebuild) => looped.rebuild = None,
+            refilled = ended(&mut looped.rebuild) => looped.refilled(&refilled),
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
             _ = changes.changed() => {}
             () = sleep_until(Instant::now() + ROUND_EVERY) => {}
@@ -123,6 +126,8 @@ struct Looped {
     /// The rebuild under way. It does not hold the bench while data are copied, and ends with the process: the next
     /// start goes on with it.
     rebuild: Option<refill::Running>,
+    /// Rebuilds that came to nothing.
+    refills: Refills,
     /// Failovers that came to nothing.
     attempts: Attempts,
     /// When members were last asked what they see of a primary in doubt.
@@ -167,8 +172,8 @@ impl Looped {
         if assessment.verdict == Verdict::LockHeldElsewhere {
             self.give_way(&view).await;
         }
-        if self.rebuild.is_none() && assessment.verdict.acting_allowed() {
-            self.rebuild = refill::resume(&self.desk);
+        if let Some(record) = &record {
+            self.refill(&view, record, &assessment);
         }
         if self.upkeep.is_some() {
             return;
@@ -364,6 +369,8 @@ impl Looped {
             pause: before.as_ref().and_then(|record| record.pause.clone()),
             marks: before.as_ref().map_or_else(Vec::new, |record| record.marks.clone()),
             rebuild: before.and_then(|record| record.rebuild),
+            // By a human's word another history may be the right one now.
+            deposed: Vec::new(),
         };
         self.desk.commit(self.desk.prepare(record)?)?;
         Ok(())

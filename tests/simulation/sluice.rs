@@ -33,7 +33,7 @@ pub(crate) fn config(members: usize, store: &Path, dice: &mut Random) -> Arc<Con
     text += "[accounts.control]\nuser = \"sluice\"\npassword = \"control-password\"\n\
              [accounts.replication]\nuser = \"repl\"\npassword = \"repl-password\"\n\
              [listen]\nsplit = \"127.0.0.1:3306\"\nadmin = \"127.0.0.1:3380\"\n\
-             [tls.instance]\nmode = \"disabled\"\n";
+             [tls.instance]\nmode = \"disabled\"\n[rebuild]\nautomatic = false\n";
     Arc::new(Config::parse(&text, Path::new("/")).unwrap())
 }
 

@@ -3,6 +3,7 @@
 //! Never here: a server that the harness did not start.
 
 mod broken;
+mod by_itself;
 
 use sluice::controller::api::{OperationState, OperationView, RebuildRequest, RefusalCode, Request};
 use sluice_cluster::{Cluster, Node, wait_until};

@@ -36,6 +36,8 @@ impl InstanceOperations {
             platform: plain(5),
             purged,
             bytes: text(&rows, 0, 7).parse().unwrap_or_default(),
+            // What can't be read is no proof that there are none.
+            tables: text(&rows, 0, 8).parse().unwrap_or(u64::MAX),
         })
     }
 

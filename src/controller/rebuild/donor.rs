@@ -72,6 +72,9 @@ fn against(
     if record.is_taken_apart(server.uuid) {
         return Some("it is being rebuilt itself".into());
     }
+    if let Some(kind) = record.mark_kind(&instance.name).filter(|kind| kind.is_hands_off()) {
+        return Some(kind.objection().into());
+    }
     if let Some(recipient) = recipient
         && let Some(why) = versions(&server.version, &recipient.version)
     {
@@ -128,6 +131,8 @@ pub struct Facts {
     pub purged: GtidSet,
     /// Size of its data, bytes.
     pub bytes: u64,
+    /// Tables that are neither the server's own nor Sluice's.
+    pub tables: u64,
 }
 
 /// Whether the data of one fit the other.

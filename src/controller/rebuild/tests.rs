@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::controller::pictures::{healthy, record, set, spoil, spoil_channel, uuid};
-use crate::controller::record::{RebuildPhase, RebuildRecord};
+use crate::controller::record::{RebuildCause, RebuildPhase, RebuildRecord};
 use crate::controller::view::{BootView, Reach};
 
 fn well() -> Assessment {
@@ -28,6 +28,7 @@ fn rebuilding(number: u128) -> RebuildRecord {
         attempts: 1,
         before: None,
         own: OwnTransactions::Keep,
+        cause: RebuildCause::Asked,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Failure, LOOK, Refill};
 use crate::controller::rebuild::{self, Objection, Recipient};
-use crate::controller::record::{OwnTransactions, Record};
+use crate::controller::record::{OwnTransactions, RebuildCause, Record};
 
 /// How long reads under way there may take to end; new ones go elsewhere at once.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -47,10 +47,32 @@ impl Refill {
         Ok((record, found))
     }
 
+    /// What nobody asked for is done only while its reason is there.
+    async fn still_due(&self, record: &Record) -> Result<(), Failure> {
+        let member = &self.job.member;
+        let unrecorded = Record { rebuild: None, ..record.clone() };
+        let due = rebuild::due(&self.desk.view(), &unrecorded, &self.desk.assessment());
+        let still = due.iter().any(|due| due.member == *member && due.cause == self.job.cause);
+        match self.job.cause {
+            RebuildCause::Asked => return Ok(()),
+            RebuildCause::Empty | RebuildCause::Tail if !still => {
+                return Err(Objection::NotDue(member.clone()).into());
+            }
+            RebuildCause::Tail => return Ok(()),
+            RebuildCause::Empty => {}
+        }
+        let tables = self.server()?.0.clone_facts().await?.tables;
+        if tables > 0 {
+            return Err(Objection::NotEmpty { name: member.clone(), tables }.into());
+        }
+        Ok(())
+    }
+
     async fn check_and_record(&mut self) -> Result<String, Failure> {
         // Upkeep, switchover and failover change nothing meanwhile; afterwards the record keeps them off.
         let bench = std::sync::Arc::clone(&self.desk.bench).lock_owned().await;
         let (record, found) = self.recipient().await?;
+        self.still_due(&record).await?;
         let donors =
             rebuild::donors(&self.desk.view(), &record, &found, self.job.from.as_deref(), &self.failed)?;
         let mut misfit = None;

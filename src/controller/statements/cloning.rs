@@ -5,11 +5,14 @@
 use super::quoted;
 
 /// What decides whether one server's data fit another server, in one row: the state of the plugin, page size, the
-/// system tablespace's files, case of table names, largest packet, platform, what was purged, size of the data.
+/// system tablespace's files, case of table names, largest packet, platform, what was purged, size of the data, and how
+/// many tables are neither the server's own nor Sluice's.
 pub const FACTS: &str = "SELECT (SELECT plugin_status FROM information_schema.plugins WHERE plugin_name='clone'), \
      @@innodb_page_size, @@innodb_data_file_path, @@lower_case_table_names, @@max_allowed_packet, \
      CONCAT(@@version_compile_os, ' ', @@version_compile_machine), @@gtid_purged, \
-     (SELECT COALESCE(SUM(file_size), 0) FROM information_schema.innodb_tablespaces)";
+     (SELECT COALESCE(SUM(file_size), 0) FROM information_schema.innodb_tablespaces), \
+     (SELECT COUNT(*) FROM information_schema.innodb_tablespaces WHERE space_type='Single' \
+      AND name NOT LIKE 'mysql/%' AND name NOT LIKE 'sys/%' AND name NOT LIKE 'sluice/%')";
 
 /// The latest copy into this server, also one that ended before its last start. No row: there was none.
 pub const STATUS: &str = "SELECT state, begin_time, error_no, error_message, source \

@@ -17,6 +17,7 @@ fn record(version: u64) -> Record {
         who: "adopt".into(),
         marks: vec![],
         rebuild: None,
+        deposed: vec![],
         pause: None,
     }
 }

@@ -12,7 +12,7 @@ use crate::controller::assess::Trust;
 use crate::controller::desk::Opened;
 use crate::controller::execute::StepError;
 use crate::controller::failover::Chosen;
-use crate::controller::record::{Guarantee, OperationRecord, Phase, Record};
+use crate::controller::record::{Deposed, Guarantee, OperationRecord, Phase, Record, Tail};
 
 /// Statements that have to succeed after the epoch changed are tried this often.
 const FORWARD_TRIES: u32 = 3;
@@ -26,7 +26,12 @@ impl Takeover {
         let view = self.desk.view();
         let uuid = |id: &InstanceId| Some(view.instances.get(id.index())?.server.as_ref()?.uuid);
         let ackers = chosen.ackers.iter().filter_map(uuid).collect();
+        let proven = current.guarantee == Guarantee::Acknowledged && chosen.lost.is_empty();
+        let tail = if proven && !self.terms.accept_loss { Tail::Unacknowledged } else { Tail::Unknown };
+        let old = Deposed { uuid: self.before.primary, epoch: self.before.epoch, tail };
+        let others = current.deposed.iter().filter(|one| one.uuid != old.uuid && one.uuid != to);
         let next = Record {
+            deposed: others.copied().chain([old]).collect(),
             epoch: self.before.epoch + 1,
             primary: to,
             ackers,

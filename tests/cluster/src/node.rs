@@ -38,6 +38,7 @@ struct Inner {
     name: String,
     identity: Identity,
     supervisor: Supervisor,
+    template: PathBuf,
     _ports: [HeldPort; 2],
 }
 
@@ -65,7 +66,7 @@ impl Node {
         let program = mysqld.path().to_owned();
         let places = identity.clone();
         let supervisor = Supervisor::new(&name, respawn, move |respawn| command(&program, &places, respawn));
-        Ok(Self(Arc::new(Inner { name, identity, supervisor, _ports: ports })))
+        Ok(Self(Arc::new(Inner { name, identity, supervisor, template: template.to_owned(), _ports: ports })))
     }
 
     /// `db1`, `db2`, ...
@@ -230,6 +231,23 @@ impl Node {
     /// [`ClusterError::Timeout`] after `limit`.
     pub async fn wait_ended(&self, life: u64, limit: Duration) -> Result<(), ClusterError> {
         self.0.supervisor.ended(life, limit).await
+    }
+
+    /// Stops it, empties its data directory and starts it as a new server with a `server_uuid` of its own, which is
+    /// returned; [`Node::uuid`] goes on telling the first one.
+    ///
+    /// # Errors
+    /// If it does not stop, start, or its files can't be replaced.
+    pub async fn wipe(&self) -> Result<uuid::Uuid, ClusterError> {
+        if self.pid().is_some() {
+            self.stop().await?;
+        }
+        let uuid = uuid::Uuid::from_bytes(rand::random());
+        let datadir = self.datadir();
+        fs::remove_dir_all(&datadir).map_err(ClusterError::path("remove", &datadir))?;
+        template::copy(&self.0.template, &datadir, uuid)?;
+        self.start().await?;
+        Ok(uuid)
     }
 
     /// [`Node::stop`], then [`Node::start`].
