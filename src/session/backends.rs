@@ -325,11 +325,11 @@ impl Backend {
     }
 
     /// The statement that sets the roles which are active, right after a reset; `None`: it can't be told.
-    pub(crate) async fn active_roles(&mut self) -> Option<Vec<u8>> {
-        let Ok(Answer::Rows { rows, .. }) = self.query(b"SELECT CURRENT_ROLE()").await else { return None };
-        let roles = rows.first()?.first()?.as_deref()?;
+    pub(crate) async fn active_roles(&mut self) -> Result<Option<Vec<u8>>, NotReady> {
+        let Answer::Rows { rows, .. } = self.query(b"SELECT CURRENT_ROLE()").await? else { return Ok(None) };
+        let roles = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
         // Quoted like this by servers whose global sql_mode has ANSI_QUOTES: a string elsewhere.
-        (!roles.contains(&b'"')).then(|| [b"SET ROLE ", roles].concat())
+        Ok(roles.filter(|roles| !roles.contains(&b'"')).map(|roles| [b"SET ROLE ", roles].concat()))
     }
 
     /// The status flags of the session on this connection now.

@@ -163,7 +163,10 @@ impl Session {
             if home == Some(instance)
                 && let Some(backend) = self.backends.get_mut(instance)
             {
-                role = backend.active_roles().await;
+                match backend.active_roles().await {
+                    Ok(active) => role = active,
+                    Err(_) => self.backends.drop_connection(instance),
+                }
             }
         }
         self.state.reset();

@@ -58,7 +58,11 @@ impl Session {
             && call
             && backend.created.is_none()
         {
-            backend.created = backend.count_created().await.ok().flatten();
+            match backend.count_created().await {
+                Ok(created) => backend.created = created,
+                // The answer, coming late, would be taken for that of the call.
+                Err(_) => self.backends.drop_connection(instance),
+            }
         }
     }
 

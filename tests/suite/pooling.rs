@@ -366,11 +366,16 @@ async fn preparing_again_neither_commits_nor_overwrites() {
 #[tokio::test]
 async fn the_next_insert_id_is_not_for_another_session() {
     let cluster = one_node().await;
-    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 2");
-    let (mut first, mut second) = (path.primary().await, path.primary().await);
-    all(&mut first, &["CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT)", "SET insert_id = 77"]).await;
-    all(&mut second, &["INSERT INTO t VALUES ()"]).await;
-    assert_eq!(second.last_insert_id(), Some(1));
-    all(&mut first, &["INSERT INTO t VALUES ()"]).await;
+    let path = DataPath::start_with(&cluster, Duration::from_secs(2), "max_backend = 2");
+    let (mut holder, mut first, mut second) =
+        (path.primary().await, path.primary().await, path.primary().await);
+    let table = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)";
+    all(&mut holder, &[table, "BEGIN", "INSERT INTO t (v) VALUES (0)"]).await;
+    first.query_drop("SET insert_id = 77").await.unwrap();
+    // Only the connection where it waits is left.
+    let refused = second.query_drop("INSERT INTO t (v) VALUES (2)").await.unwrap_err();
+    assert_eq!(code(&refused), 1053);
+    first.query_drop("INSERT INTO t (v) VALUES (1)").await.unwrap();
     assert_eq!(first.last_insert_id(), Some(77));
+    holder.query_drop("COMMIT").await.unwrap();
 }

@@ -50,6 +50,14 @@ const ALLOWED: &[Known] = &[
         "error",
         "KILL takes a number, since ids are Sluice's own; anything else gets 1047 and a sentence",
     ),
+    case(
+        "read-only transaction refuses writes",
+        "a fails: SELECT * FROM t FOR UPDATE",
+        "",
+        "several statements, one of which commits, in a transaction that has read on a replica: nobody can say before which \
+         of them will run, so it is rolled back (1213), and runs on the primary when it is repeated",
+    ),
+    case("read-only transaction refuses writes", "a: COMMIT", "", "as above: nothing is open any more"),
     case("COM_CLONE", "", "error", "never through a proxy, whoever asks: 1047 instead of 1227"),
     case(
         "a deadlock rolls",

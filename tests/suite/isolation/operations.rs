@@ -263,7 +263,9 @@ impl Op {
     /// Whether it may tie where it is one of several in a text: what is set there, and whether it was, nobody can tell.
     pub(super) fn may_pin_among_others(&self) -> bool {
         match self {
-            Self::Fail(failing) => failing.may_pin(),
+            // With words that are not understood beside it, a change of the session ties.
+            Self::Fail(failing) => failing.may_pin() || *failing == Failing::Syntax,
+            Self::Warn(warning) => *warning == Warning::NoTable,
             Self::Read
             | Self::Insert { .. }
             | Self::Update { .. }
@@ -271,7 +273,6 @@ impl Op {
             | Self::InsertIdOf { .. }
             | Self::SetInsertId { .. }
             | Self::CalcFoundRows { .. }
-            | Self::Warn(_)
             | Self::ReadTemp(_)
             | Self::Begin(_)
             | Self::Commit(_)
