@@ -8,19 +8,22 @@ CLIENTS ?=
 # Per half of `make fuzz`.
 SECONDS ?= 600
 
+# Runs of each random kind in `make test-faults`.
+RUNS ?= 20
 # Seeds of `make simulate`.
 SEEDS ?= 100000
 
 # Of `make test-mutants`; empty: all.
 MUTANTS ?=
 
-.PHONY: help check test test-mutants simulate demo soak fuzz bench fix
+.PHONY: help check test test-faults test-mutants simulate demo soak fuzz bench fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
 	@echo 'make test-mutants  known faults put back one by one: the tests have to find each (MUTANTS="role": these)'
+	@echo 'make test-faults   every row of the fault matrix on real servers (RUNS=20: so many random deaths)'
 	@echo 'make simulate  the controller over simulated servers, struck by faults of many seeds (SEEDS=100000: so many)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
@@ -47,6 +50,12 @@ test:
 	else \
 		$(CARGO) test --workspace --locked -- --test-threads=$(TEST_THREADS); \
 	fi
+
+# The fault matrix in its long form: every row, and random deaths (RUNS=20 of each kind).
+test-faults:
+	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
+	SLUICE_FAULT_RUNS=$(RUNS) $(CARGO) test --release --locked -p sluice --test suite failover:: -- \
+		--include-ignored --test-threads=$(TEST_THREADS) --nocapture
 
 # Clients that need nothing but seconds run in `make test` as well. The first run downloads about 250 MB into .tools/ (1.2 GB there).
 test-clients:

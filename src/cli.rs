@@ -129,7 +129,7 @@ enum Verb {
         /// Instance name.
         name: String,
     },
-    /// Promote nobody by itself until `sluice resume`; switchovers and failovers that somebody asks for are done.
+    /// Promote and rebuild nobody by itself until `sluice resume`; switchovers and failovers that somebody asks for are done.
     Pause(TermsArgs),
     /// Take a pause back.
     Resume,

@@ -12,7 +12,7 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::record::{Guarantee, Record};
-use super::view::{ClusterView, InstanceView, LockView, Reach, ServerView};
+use super::view::{ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView};
 pub use loss::Loss;
 
 /// What the run loop remembers between two rounds.
@@ -303,6 +303,22 @@ fn judge_primary(
     }
 }
 
+/// Looks in a row at which nothing was committed, after which the replicas are believed and not the primary.
+const UNMOVED: u32 = 2;
+
+/// How many ackers are attached, if they are too few. The primary is late to notice that a connection is dead: while
+/// its commits wait, the replicas know better.
+fn starved(view: &ClusterView, record: &Record, semi_sync: &SemiSyncView) -> Option<u32> {
+    let needed = u32::from(semi_sync.count);
+    if !semi_sync.waiting.is_on() || semi_sync.clients < needed {
+        return semi_sync.waiting.is_on().then_some(semi_sync.clients);
+    }
+    let receives = |server: &ServerView| record.is_acker(server.uuid) && server.receives_from(record.primary);
+    let attached = view.live().filter(|(_, server)| receives(server)).count();
+    let attached = u32::try_from(attached).unwrap_or(u32::MAX);
+    (semi_sync.unmoved >= UNMOVED && attached < needed).then_some(attached)
+}
+
 fn judge_answering(
     view: &ClusterView,
     record: &Record,
@@ -324,16 +340,11 @@ fn judge_answering(
         );
     }
     if let (true, Some(semi_sync)) = (record.waits(), &server.semi_sync)
-        && semi_sync.waiting.is_on()
-        && semi_sync.clients < u32::from(semi_sync.count)
+        && let Some(attached) = starved(view, record, semi_sync)
     {
-        return Assessment::new(
-            Verdict::SemiSyncStarved,
-            format!(
-                "{} of {} ackers are attached to {name}: commits wait",
-                semi_sync.clients, semi_sync.count
-            ),
-        );
+        let evidence =
+            format!("{attached} of {} ackers are attached to {name}: commits wait", semi_sync.count);
+        return Assessment::new(Verdict::SemiSyncStarved, evidence);
     }
     let guarantee = match record.guarantee {
         Guarantee::None => "no guarantee yet",

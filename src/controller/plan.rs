@@ -188,11 +188,16 @@ fn replication(
         return None;
     }
     let Some(channel) = &replica.channel else { return Some(Step::Follow(instance.id)) };
+    let idle = channel.applier == Thread::Stopped && channel.applier_error.is_none();
+    if idle && !replica.executed.contains_set(&channel.received) {
+        // It started without its threads. Pointing it anywhere now would delete what it has received.
+        return Some(Step::StartApplier(instance.id));
+    }
     let at = address.is_some_and(|(host, port)| *host == channel.host && *port == channel.port);
     if channel.source != Some(primary.uuid) && !(at && channel.receiver != Thread::Running) {
         return Some(Step::Follow(instance.id));
     }
-    if channel.applier == Thread::Stopped && channel.applier_error.is_none() {
+    if idle {
         return Some(Step::StartApplier(instance.id));
     }
     if channel.receiver == Thread::Stopped {

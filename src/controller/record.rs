@@ -42,7 +42,7 @@ pub struct Record {
     /// Former primaries that a failover replaced and that do not follow yet.
     #[serde(default)]
     pub deposed: Vec<Deposed>,
-    /// Set while Sluice promotes nobody by itself.
+    /// Set while Sluice promotes and rebuilds nobody by itself.
     #[serde(default)]
     pub pause: Option<Pause>,
 }

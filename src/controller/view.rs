@@ -394,6 +394,13 @@ impl ServerView {
         }
     }
 
+    /// Whether its receiver is connected to this server.
+    pub fn receives_from(&self, source: Uuid) -> bool {
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.source == Some(source) && channel.receiver == Thread::Running)
+    }
+
     /// Whether both threads work and the source is this server.
     pub fn replicates_from(&self, source: Uuid) -> bool {
         self.channel.as_ref().is_some_and(|channel| {

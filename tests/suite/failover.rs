@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
+mod faults;
 mod marks;
 mod starved;
 
@@ -13,7 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_cluster::{Boot, Cluster, wait_until};
+use sluice_cluster::{Boot, Cluster, ClusterBuilder, wait_until};
 use sluice_demo::load::{Kind, Load, LoadConfig, Report, Role, Style};
 use sluice_demo::stage::{SCHEMA, Stage};
 use sluice_demo::verify;
@@ -356,8 +357,12 @@ async fn a_sluice_killed_in_the_middle_finishes_it_at_the_next_start() {
 }
 
 async fn stage_with(toml: &str, ready: impl Fn(&Value) -> bool) -> Stage {
+    stage_of(Cluster::builder(), toml, ready).await
+}
+
+async fn stage_of(plan: ClusterBuilder, toml: &str, ready: impl Fn(&Value) -> bool) -> Stage {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
-    let stage = Stage::start(binary, Cluster::builder().boot(Boot::Fenced), toml).await.unwrap();
+    let stage = Stage::start(binary, plan.boot(Boot::Fenced), toml).await.unwrap();
     stage.fresh_tables().await.unwrap();
     until(&stage, "ready", ready).await;
     stage

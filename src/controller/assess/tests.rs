@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::controller::pictures::{healthy, record, row, set, spoil, spoil_channel, unadopted};
-use crate::controller::view::{SemiSyncView, Switch};
+use crate::controller::view::{SemiSyncView, Switch, Thread};
 
 fn judge(view: &ClusterView, record: Option<&Record>, trust: Trust) -> Assessment {
     assess(view, record, trust, &Err("no reason".into()), Instant::now())
@@ -54,7 +54,7 @@ fn a_lost_replica_is_no_lost_primary() {
 fn witnesses_are_named() {
     let assessment = verdict(|view| {
         reach(view, 1, Reach::Refused(2), 1);
-        spoil_channel(view, 2, |channel| channel.receiver = super::super::view::Thread::Connecting);
+        spoil_channel(view, 2, |channel| channel.receiver = Thread::Connecting);
     });
     assert!(
         assessment.evidence.contains("db2 lost it too, db3 still receives from it"),
@@ -116,6 +116,23 @@ fn a_starved_primary_is_shown() {
     assert_eq!(none.verdict, Verdict::Healthy, "a primary that does not wait does not starve");
 }
 
+/// Packets between primary and replicas vanish: the primary takes them for attached for a long time.
+#[test]
+fn while_commits_wait_the_replicas_know_whether_they_are_attached() {
+    let cut_off = |connecting: usize, unmoved: u32| {
+        verdict(|view| {
+            for number in 2..2 + connecting {
+                spoil_channel(view, number, |channel| channel.receiver = Thread::Connecting);
+            }
+            spoil(view, 1, |server| server.semi_sync.as_mut().expect("plugins").unmoved = unmoved);
+        })
+        .verdict
+    };
+    assert_eq!(cut_off(2, 2), Verdict::SemiSyncStarved);
+    assert_eq!(cut_off(2, 1), Verdict::Healthy, "it may be a moment");
+    assert_eq!(cut_off(1, 2), Verdict::Healthy, "the other one may be slow");
+}
+
 #[test]
 fn a_returned_primary_is_opened_only_with_its_tail() {
     let unchecked = judge(&healthy(3), Some(&record(3)), Trust::Unchecked);
@@ -156,11 +173,11 @@ fn an_unknown_primary_is_lost_only_after_all_were_looked_at() {
 #[test]
 fn witnesses_decide_how_sure_a_loss_is() {
     let lost = |view: &mut ClusterView| {
-        spoil_channel(view, 3, |channel| channel.receiver = super::super::view::Thread::Connecting);
+        spoil_channel(view, 3, |channel| channel.receiver = Thread::Connecting);
     };
     let stopped = |view: &mut ClusterView| {
         for number in [2, 3] {
-            spoil_channel(view, number, |channel| channel.receiver = super::super::view::Thread::Stopped);
+            spoil_channel(view, number, |channel| channel.receiver = Thread::Stopped);
         }
     };
     let alone = |view: &mut ClusterView| {
@@ -200,6 +217,6 @@ fn a_primary_that_died_before_this_sluice_began_is_known_by_name() {
     if let Some(first) = view.instances.first_mut() {
         *first = InstanceView { reach: Reach::Refused(2), failing_since: Some(Instant::now()), ..unseen };
     }
-    spoil_channel(&mut view, 2, |channel| channel.receiver = super::super::view::Thread::Connecting);
+    spoil_channel(&mut view, 2, |channel| channel.receiver = Thread::Connecting);
     assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost(Loss::Dead));
 }

@@ -233,3 +233,19 @@ fn replication_of_a_member_in_maintenance_is_left_alone_and_it_does_not_come_bac
     spoil(&mut view, 3, |s| s.read_only = Switch::Off);
     assert_eq!(steps_for(&view, &record, Trust::Checked).first(), Some(&Step::Fence(DB3)));
 }
+
+/// A member that was away during a failover starts with both threads off and a relay log of the former primary.
+#[test]
+fn what_a_returned_member_has_received_is_applied_before_it_is_pointed_elsewhere() {
+    let returned = |received: &'static str| {
+        steps(move |view| {
+            spoil_channel(view, 3, |channel| {
+                (channel.source, channel.host) = (Some(uuid(9)), "h9".into());
+                channel.received = (*set(received)).clone();
+                (channel.receiver, channel.applier) = (Thread::Stopped, Thread::Stopped);
+            });
+        })
+    };
+    assert_eq!(returned("1:1-12").first(), Some(&Step::StartApplier(DB3)));
+    assert_eq!(returned("1:1-10").first(), Some(&Step::Follow(DB3)));
+}

@@ -61,7 +61,7 @@ impl Looped {
         }
         self.rebuild = refill::resume(&self.desk);
         let busy = self.rebuild.is_some() || self.switchover.is_some() || self.takeover.is_some();
-        if busy || !self.desk.config.rebuild.automatic {
+        if busy || !self.desk.config.rebuild.automatic || record.pause.is_some() {
             return;
         }
         let due = rebuild::due(view, record, assessment);
