@@ -8,6 +8,7 @@
 //! Never here: a word with the controller (sessions only read the topology feed), SQL of our own beyond what
 //! restores a session, a packet's layout.
 
+mod about_session;
 mod backends;
 mod binlog;
 pub mod client_stream;
@@ -29,6 +30,7 @@ mod own_trackers;
 mod place;
 mod prepared;
 mod prepared_commands;
+mod put_off;
 mod questions;
 mod read_only;
 mod reads;
@@ -196,6 +198,8 @@ struct Session {
     left: Left,
     /// The question about it that is under way.
     asking: Option<Question>,
+    /// A BEGIN that was answered and waits for the statement after it.
+    put_off: Option<Box<put_off::PutOff>>,
     /// How it can be run again elsewhere.
     repeatable: repeat::Repeatable,
     /// A procedure was called, and it is not known yet whether it has left a temporary table behind.
@@ -295,6 +299,7 @@ impl Session {
             last: None,
             left: Left::default(),
             asking: None,
+            put_off: None,
             repeatable: repeat::Repeatable::No,
             called_procedure: false,
             replica: None,

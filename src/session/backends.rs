@@ -3,6 +3,7 @@
 //! Never here: which instance a statement goes to, an answer to the client.
 
 mod marks;
+mod not_ready;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -14,12 +15,13 @@ use sluice_protocol::command::{SetOption, build};
 use sluice_protocol::response::{
     Advance, Answer, AnswerLimits, AnswerReader, Expect, Prepared, ResponseEvent, ResponseRelay,
 };
-use sluice_protocol::{Capabilities, ErrPacket, StatusFlags, TrackerFilter, frame_payload};
-use thiserror::Error;
+use sluice_protocol::{Capabilities, StatusFlags, TrackerFilter, frame_payload};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use marks::{Hidden, LastUser, Roles, Trackers, Variables};
+pub(crate) use not_ready::NotReady;
+use not_ready::unsettled;
 
 use super::left::Captured;
 use super::prepared::{Prepared as ClientStatement, ServerStatements, StatementKey};
@@ -106,26 +108,6 @@ impl Pooled for Backend {
             }
         });
     }
-}
-
-/// Why a connection could not be brought to where the session needs it.
-#[derive(Debug, Error)]
-pub(crate) enum NotReady {
-    /// It could not be opened.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// It broke, or did not answer in time.
-    #[error("the connection to the instance was lost")]
-    Lost,
-    /// The session's schema is not there.
-    #[error("the schema is gone: {}", String::from_utf8_lossy(&.0.message))]
-    NoSchema(ErrPacket<'static>),
-    /// Nothing leads from what the connection has to what the session needs.
-    #[error("the connection can't take the session's state")]
-    Unfit,
-    /// The server refused to take the session's state, or to prepare a statement again.
-    #[error("the server refused the session's state: {} {}", .0.code, String::from_utf8_lossy(&.0.message))]
-    Refused(ErrPacket<'static>),
 }
 
 impl Backend {
@@ -261,6 +243,11 @@ impl Backend {
     fn send_first(&mut self, payload: &[u8], answers: u32) {
         frame_payload(&mut self.first, &mut 0, payload);
         self.first_answers += answers;
+    }
+
+    /// Begins a transaction with the next command, by this text.
+    pub(crate) fn begin_first(&mut self, text: &[u8]) {
+        self.send_first(&build::query(text, self.connection.capabilities), 1);
     }
 
     /// Runs one of our own text statements.
@@ -438,7 +425,7 @@ impl Backend {
             if let Answer::Error(error) = self.own_answer().await? {
                 // It was accepted before, so nobody expected this; the command behind it has run all the same.
                 tracing::warn!(code = error.code, "a server refused what it had accepted before");
-                return Err(NotReady::Lost);
+                return Err(NotReady::RefusedFirst);
             }
         }
         Ok(())
@@ -471,15 +458,6 @@ impl Backend {
             Ok(Ok(1..)) => Ok(()),
             Ok(Ok(_) | Err(_)) | Err(_) => Err(NotReady::Lost),
         }
-    }
-}
-
-/// A connection whose state could not be set for our own purposes is of no more use; but a schema that is gone
-/// is the client's to hear of.
-fn unsettled(error: NotReady) -> NotReady {
-    match error {
-        NotReady::NoSchema(error) => NotReady::NoSchema(error),
-        NotReady::Refused(_) | NotReady::Unfit | NotReady::Lost | NotReady::Dial(_) => NotReady::Lost,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Never here: a choice of server, what an answer means.
 
 use bytes::BytesMut;
-use sluice_protocol::command::{Attributes, Command, QueryView, SetOption};
+use sluice_protocol::command::{Attributes, Command, QueryView};
 use sluice_protocol::ok_packet::OkPacket;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
@@ -309,6 +309,9 @@ impl Session {
         self.hints.take_from_query(&view);
         let mut statement = classify(view.text, self.facts.mode());
         statement.wishes(self.hints.wish);
+        if self.put_off(&statement, &view).await? {
+            return Ok(());
+        }
         match statement.intent {
             Intent::Kill { kind, target } => self.kill_text(kind, target, view.text).await,
             Intent::ConnectionId { .. } => {
@@ -362,40 +365,6 @@ impl Session {
     ) -> Result<(), End> {
         let statement = Statement::of(intent);
         self.run_job(&Job::text(command.frames(), expect, &statement)).await
-    }
-
-    async fn set_option(&mut self, command: &ClientCommand, option: SetOption) -> Result<(), End> {
-        // Asked where the last statement ran, whose diagnostics it leaves in place: PHP's mysqli sends it around each
-        // of its multi-queries.
-        let statement = Statement::of(Intent::LastStatement);
-        let job = Job::text(command.frames(), Expect::Plain, &statement);
-        let told = self.run_job_told(&job).await?;
-        if told.is_none_or(|told| told.error.is_some()) {
-            return Ok(());
-        }
-        match option {
-            SetOption::MultiStatementsOn => self.state.set_multi_statements(true),
-            SetOption::MultiStatementsOff => self.state.set_multi_statements(false),
-            SetOption::Unknown(_) => {}
-        }
-        if let Some(backend) = self.last.and_then(|last| self.backends.get_mut(last)) {
-            backend.has = std::sync::Arc::clone(self.state.settings());
-        }
-        Ok(())
-    }
-
-    /// PING asks whether the session is alive. The server of the last statement is asked, since a PING also
-    /// sets its ROW_COUNT(); without one the session is alive all the same.
-    async fn ping(&mut self) -> Result<(), End> {
-        if let Some(last) = self.last
-            && let Some(backend) = self.own(last)
-            && backend.status().await.is_err()
-        {
-            // Its answer, coming late, would be taken for that of a later statement.
-            self.backends.drop_connection(last);
-        }
-        self.left.row_count = Some(0);
-        self.answer_ok().await
     }
 
     /// Answers OK with the session's status.

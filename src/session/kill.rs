@@ -74,9 +74,13 @@ impl Session {
                 self.answer_ok().await
             }
             Err(NotReady::Refused(error)) => self.fail(&Failure::Server(error)).await,
-            Err(NotReady::Dial(_) | NotReady::Lost | NotReady::NoSchema(_) | NotReady::Unfit) => {
-                self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await
-            }
+            Err(
+                NotReady::Dial(_)
+                | NotReady::Lost
+                | NotReady::RefusedFirst
+                | NotReady::NoSchema(_)
+                | NotReady::Unfit,
+            ) => self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await,
         }
     }
 
@@ -194,6 +198,7 @@ impl Session {
         self.own_trackers = super::own_trackers::OwnTrackers::default();
         self.facts.observe_reset();
         self.status = StatusFlags::AUTOCOMMIT;
+        self.put_off = None;
         self.home = None;
         self.owed = None;
         self.left = super::left::Left::default();

@@ -43,6 +43,11 @@ type Values = Box<[Vec<u8>; 5]>;
 pub(super) struct OwnTrackers(Option<Values>);
 
 impl OwnTrackers {
+    /// Whether the client has set any.
+    pub(super) fn are_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What the client is to see of the servers' trackers in a session with this status.
     fn filter(&self, status: StatusFlags) -> TrackerFilter {
         let defaults = TrackerFilter::server_defaults(status);

@@ -63,7 +63,10 @@ impl Session {
         let how = self.take_connection(instance, topology, Source::Any, deadline).await?;
         self.clear_variables(instance, use_as).await?;
         let result = self.restore(instance, use_as).await;
-        let Err(NotReady::Refused(_) | NotReady::Lost | NotReady::Unfit) = result else { return result };
+        let Err(NotReady::Refused(_) | NotReady::Lost | NotReady::RefusedFirst | NotReady::Unfit) = result
+        else {
+            return result;
+        };
         self.backends.drop_connection(instance);
         if how == Some(Borrowed::Dialled) {
             return result;
@@ -116,7 +119,7 @@ impl Session {
         match self.restore(instance, UseAs::Writer).await {
             Ok(()) | Err(NotReady::NoSchema(_)) => Ok(()),
             Err(NotReady::Refused(error)) => Err(Failure::Server(error)),
-            Err(NotReady::Dial(_) | NotReady::Lost | NotReady::Unfit) => {
+            Err(NotReady::Dial(_) | NotReady::Lost | NotReady::RefusedFirst | NotReady::Unfit) => {
                 Err(Failure::NotExecuted(Cause::Unreachable))
             }
         }

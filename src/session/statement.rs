@@ -19,6 +19,7 @@ use super::failure::{Cause, Failure};
 use super::interrupt::{Interrupt, Obey, ServerWatch, ServesAs};
 use super::place::RETRY_PAUSE;
 use super::prepared::StatementKey;
+use super::put_off::unsent;
 use super::relay::{Cut, Delivered, HoldBack, Shown, Told, relay_answer};
 use super::{End, Session};
 use crate::feed::registry::Order;
@@ -141,7 +142,7 @@ impl Session {
         loop {
             let statement = corrected.as_ref().unwrap_or(job.statement);
             let job = &Job { statement, ..*job };
-            let instance = match self.place(job.statement, deadline).await {
+            let instance = match self.place_in_transaction(job.statement, deadline).await {
                 Ok(instance) => instance,
                 // What it asks for has happened; the session gets its OK from where it goes on.
                 Err(super::place::NoPlace::Fail(Failure::RolledBack(_))) if is_rollback(job.statement) => {
@@ -224,7 +225,7 @@ impl Session {
             async { if about_last { backend.send_alone(bytes).await } else { backend.send(bytes).await } };
         let sent = tokio::select! {
             biased;
-            sent = sending => sent.map_err(|_| Cut::Server(Delivered::Nothing)),
+            sent = sending => sent.map_err(|error| unsent(&error, in_transaction)),
             // A frozen server takes no more than fits into its socket.
             cut = interrupt.cut(Delivered::Nothing) => Err(cut),
         };
@@ -381,7 +382,7 @@ impl Session {
     fn after_not_ready(&mut self, instance: InstanceId, not_ready: NotReady) -> Next {
         match not_ready {
             NotReady::Refused(error) | NotReady::NoSchema(error) => Next::Fail(Failure::Server(error)),
-            NotReady::Lost | NotReady::Dial(_) | NotReady::Unfit => {
+            NotReady::Lost | NotReady::RefusedFirst | NotReady::Dial(_) | NotReady::Unfit => {
                 self.backends.drop_connection(instance);
                 self.after_not_sent(instance)
             }

@@ -13,3 +13,4 @@ mod memory;
 mod predictions;
 mod raw;
 mod rows;
+mod transactions;

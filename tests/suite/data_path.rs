@@ -4,7 +4,7 @@
 //! Never here: the controller.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use sluice::lifecycle::{Lifecycle, Phases};
 use sluice::session::SessionContext;
 use sluice::session::login::LoginContext;
 use sluice::workers;
-use sluice_cluster::{Accounts, Cluster, Login};
+use sluice_cluster::{Accounts, Cluster, HeldPort, Login};
 use sluice_protocol::GtidSet;
 use sluice_routing::decide::Fallback;
 use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
@@ -37,12 +37,7 @@ pub(crate) struct DataPath {
     phases: Phases,
     workers: Option<workers::Workers>,
     _store: TempDir,
-}
-
-/// A port on loopback that is free now.
-fn free_port() -> SocketAddr {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
+    _ports: [HeldPort; 4],
 }
 
 /// Three nodes that replicate, the first being the primary.
@@ -65,7 +60,9 @@ impl DataPath {
     /// The same with the nodes at these addresses, and with these sections of the configuration.
     pub(crate) fn start_at(cluster: &Cluster, at: &[SocketAddr], hold: Duration, sections: &str) -> Self {
         let store = tempfile::tempdir().unwrap();
-        let (split, primary, replica) = (free_port(), free_port(), free_port());
+        let ports = std::array::from_fn(|_| HeldPort::any().unwrap());
+        let [split, primary, replica, admin] =
+            ports.each_ref().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.number())));
         let instances: String = cluster
             .nodes()
             .iter()
@@ -77,9 +74,8 @@ impl DataPath {
              [accounts.control]\nuser = \"sluice\"\npassword = \"x\"\n\
              [accounts.replication]\nuser = \"sluice_repl\"\npassword = \"x\"\n\
              [listen]\nsplit = \"{split}\"\nprimary = \"{primary}\"\nreplica = \"{replica}\"\n\
-             admin = \"{}\"\nworkers = {WORKERS}\n{sections}\n",
+             admin = \"{admin}\"\nworkers = {WORKERS}\n{sections}\n",
             store.path().display(),
-            free_port(),
         );
         let config = Config::parse(&text, store.path()).unwrap();
         let (publisher, feed) = feed::channel(WORKERS, topology(cluster, 1, 0));
@@ -93,7 +89,17 @@ impl DataPath {
         let sockets = workers::bind(&config.listen).unwrap();
         let drain = Duration::from_secs(2);
         let workers = workers::start(sockets, &context, &phases.watch(), drain).unwrap();
-        Self { publisher, feed, split, primary, replica, phases, workers: Some(workers), _store: store }
+        Self {
+            publisher,
+            feed,
+            split,
+            primary,
+            replica,
+            phases,
+            workers: Some(workers),
+            _store: store,
+            _ports: ports,
+        }
     }
 
     /// Where the split listener is.

@@ -30,6 +30,7 @@ pub use http::{Response, http_get, http_post};
 pub use mysqld::{Mysqld, Version};
 pub use node::Node;
 pub use options::{Boot, Durability, NameResolution, Storage};
+pub use ports::HeldPort;
 pub use sluice::{SluiceBuilder, SluicePorts, SluiceProcess};
 pub use supervisor::{Exit, Respawn};
 pub use wait::wait_until;

@@ -15,14 +15,17 @@ use crate::ClusterError;
 
 /// One loopback port, ours until dropped.
 #[derive(Debug)]
-pub(crate) struct HeldPort {
+pub struct HeldPort {
     port: u16,
     _socket: OwnedFd,
 }
 
 impl HeldPort {
     /// Takes any free port of 127.0.0.1.
-    pub(crate) fn any() -> Result<Self, ClusterError> {
+    ///
+    /// # Errors
+    /// If there is none, or no socket.
+    pub fn any() -> Result<Self, ClusterError> {
         Self::take().map_err(|errno| ClusterError::io("hold a loopback port")(errno.into()))
     }
 
@@ -36,7 +39,8 @@ impl HeldPort {
     }
 
     /// The port's number.
-    pub(crate) fn number(&self) -> u16 {
+    #[must_use]
+    pub fn number(&self) -> u16 {
         self.port
     }
 }

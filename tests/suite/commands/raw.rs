@@ -24,8 +24,12 @@ pub(super) struct Raw {
 impl Raw {
     /// Logs in as the application, with these capabilities besides the usual ones.
     pub(super) async fn connect(address: SocketAddr, more: Capabilities) -> Self {
+        Self::connect_as(address, CLIENT | more).await
+    }
+
+    /// Logs in as the application, with just these capabilities.
+    pub(super) async fn connect_as(address: SocketAddr, capabilities: Capabilities) -> Self {
         let app = Login::app();
-        let capabilities = CLIENT | more;
         let seen = attempt(address, &app.user, &app.password, Some("app"), capabilities).await;
         Self { io: seen.result.expect("the login succeeds"), capabilities }
     }

@@ -1,0 +1,44 @@
+//! Why a connection could not be brought to where its session needs it.
+//!
+//! Never here: what becomes of the session.
+
+use sluice_protocol::ErrPacket;
+use thiserror::Error;
+
+use crate::backend::DialError;
+
+/// Why a connection could not be brought to where the session needs it.
+#[derive(Debug, Error)]
+pub(crate) enum NotReady {
+    /// It could not be opened.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It broke, or did not answer in time.
+    #[error("the connection to the instance was lost")]
+    Lost,
+    /// What came before the command was refused, and the command may have run without it.
+    #[error("the server refused what it had accepted before")]
+    RefusedFirst,
+    /// The session's schema is not there.
+    #[error("the schema is gone: {}", String::from_utf8_lossy(&.0.message))]
+    NoSchema(ErrPacket<'static>),
+    /// Nothing leads from what the connection has to what the session needs.
+    #[error("the connection can't take the session's state")]
+    Unfit,
+    /// The server refused to take the session's state, or to prepare a statement again.
+    #[error("the server refused the session's state: {} {}", .0.code, String::from_utf8_lossy(&.0.message))]
+    Refused(ErrPacket<'static>),
+}
+
+/// A connection whose state could not be set for our own purposes is of no more use; but a schema that is gone
+/// is the client's to hear of.
+pub(super) fn unsettled(error: NotReady) -> NotReady {
+    match error {
+        NotReady::NoSchema(error) => NotReady::NoSchema(error),
+        NotReady::Refused(_)
+        | NotReady::RefusedFirst
+        | NotReady::Unfit
+        | NotReady::Lost
+        | NotReady::Dial(_) => NotReady::Lost,
+    }
+}
