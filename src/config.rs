@@ -427,6 +427,8 @@ pub struct Failover {
 pub struct Rebuild {
     /// Whether members whose data are surely of no use are filled with another member's by themselves.
     pub automatic: bool,
+    /// Most bytes per second that a copy reads from the donor's disk and sends; `None`: as fast as it goes.
+    pub max_speed: Option<usize>,
 }
 
 /// `[log] format`

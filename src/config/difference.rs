@@ -133,6 +133,8 @@ fn fixed(list: &mut List, config: &Config) {
     list.add_text(AtRestart, "[failover] automatic", config.failover.automatic);
     list.add_text(AtRestart, "[failover] stall", shown(config.failover.stall));
     list.add_text(AtRestart, "[rebuild] automatic", config.rebuild.automatic);
+    let speed = config.rebuild.max_speed.map_or_else(|| "(none)".to_owned(), size_text);
+    list.add_text(AtRestart, "[rebuild] max_speed", speed);
     list.add(AtRestart, "[log] format", config.log_format);
 }
 

@@ -221,7 +221,12 @@ fn failover(section: Section<'_>) -> Failover {
 }
 
 fn rebuild(section: Section<'_>) -> Rebuild {
-    let rebuild = Rebuild { automatic: section.flag("automatic", true) };
+    // Servers count in MiB per second.
+    let max_speed = section.size("max_speed", MIB..=1024 * 1024 * MIB, 0);
+    let rebuild = Rebuild {
+        automatic: section.flag("automatic", true),
+        max_speed: (max_speed > 0).then_some(max_speed),
+    };
     section.finish();
     rebuild
 }

@@ -36,6 +36,9 @@ const STOP_WAITING: Duration = Duration::from_secs(5);
 /// A logged write waits for acknowledgements.
 const LOGGED: Duration = Duration::from_secs(5);
 
+/// The server is not configured as a replica.
+const NO_SOURCE: u16 = 1200;
+
 /// The statements of one instance.
 #[derive(Debug)]
 pub(super) struct InstanceOperations {
@@ -194,9 +197,12 @@ impl InstanceOperations {
         self.run(&grammar.start_receiver(), REPLICATION).await
     }
 
-    /// Starts the applier.
+    /// Starts the applier. A server without a source has nothing to apply.
     pub(super) async fn start_applier(&self, grammar: Grammar) -> Result<(), SqlError> {
-        self.run(&grammar.start_applier(), REPLICATION).await
+        match self.run(&grammar.start_applier(), REPLICATION).await {
+            Err(error) if error.code() == Some(NO_SOURCE) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Points the replica at a source and starts its receiver. The only place that changes a source: with

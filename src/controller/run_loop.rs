@@ -275,7 +275,7 @@ impl Looped {
             return;
         }
         let busy = self.takeover.is_some() || self.switchover.is_some();
-        if !busy && self.attempts.may_try(view) {
+        if !busy && self.attempts.may_try(view, self.desk.record().as_ref()) {
             self.takeover = Some(takeover::start(&self.desk, Terms::default(), None));
         }
     }
@@ -289,10 +289,10 @@ impl Looped {
             }
             takeover::Ended::NotLost(why) => {
                 tracing::info!(%why, "no failover");
-                self.attempts.note(&self.desk.view());
+                self.attempts.note(&self.desk.view(), self.desk.record().as_ref());
             }
             takeover::Ended::GaveUp(why) | takeover::Ended::Stuck(why) => {
-                self.attempts.note(&self.desk.view());
+                self.attempts.note(&self.desk.view(), self.desk.record().as_ref());
                 self.desk.set_trouble(Some(why));
             }
         }

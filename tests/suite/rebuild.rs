@@ -4,6 +4,7 @@
 
 mod broken;
 mod by_itself;
+mod under_load;
 
 use sluice::controller::api::{OperationState, OperationView, RebuildRequest, RefusalCode, Request};
 use sluice_cluster::{Cluster, Node, wait_until};
@@ -22,6 +23,7 @@ async fn three(store: &std::path::Path) -> (Cluster, Control) {
     cluster.wait_caught_up(0).await.unwrap();
     let control = Control::start(&cluster, store);
     control.settled("db1").await;
+    control.until("ready", |status| status.failover.state == "ready").await;
     (cluster, control)
 }
 

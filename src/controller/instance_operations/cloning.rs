@@ -71,8 +71,15 @@ impl InstanceOperations {
 
     /// Lets nobody in but Sluice and administrators, and then takes `super_read_only` away, under which CLONE would
     /// be refused.
-    pub(in crate::controller) async fn open_for_copy(&self, donor: &Address) -> Result<(), SqlError> {
+    pub(in crate::controller) async fn open_for_copy(
+        &self,
+        donor: &Address,
+        max_speed: Option<usize>,
+    ) -> Result<(), SqlError> {
         self.run(&cloning::allow_donor(&donor.0, donor.1), QUICK).await?;
+        if let Some(bytes) = max_speed {
+            self.run(&cloning::limit_speed(bytes.div_ceil(1 << 20)), QUICK).await?;
+        }
         self.run(cloning::CLOSE, CUT).await?;
         self.set_writable().await
     }

@@ -143,7 +143,7 @@ impl Refill {
             job.before = begun;
         })?;
         let (server, _) = self.server()?;
-        server.open_for_copy(&address).await?;
+        server.open_for_copy(&address, self.desk.config.rebuild.max_speed).await?;
         let mut session = server.open(LOGIN).await?;
         // A task of its own: whatever becomes of this rebuild's future, the session is not torn in the middle of a
         // statement by a look at the progress.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sluice_routing::topology::InstanceId;
 
 use crate::controller::clock;
+use crate::controller::record::Record;
 use crate::controller::view::ClusterView;
 
 /// A failover that came to nothing is tried again after this time...
@@ -22,20 +23,22 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    fn members(view: &ClusterView) -> Vec<InstanceId> {
-        view.live().map(|(instance, _)| instance.id).collect()
+    /// Those that could take part; one that is being rebuilt can't, until it has its data.
+    fn members(view: &ClusterView, record: Option<&Record>) -> Vec<InstanceId> {
+        let apart = |uuid| record.is_some_and(|record| record.is_taken_apart(uuid));
+        view.live().filter(|(_, server)| !apart(server.uuid)).map(|(instance, _)| instance.id).collect()
     }
 
     /// Whether it makes sense to try now.
-    pub(super) fn may_try(&self, view: &ClusterView) -> bool {
+    pub(super) fn may_try(&self, view: &ClusterView, record: Option<&Record>) -> bool {
         let Some((at, members)) = &self.latest else { return true };
-        clock::since(*at) >= self.pause || *members != Self::members(view)
+        clock::since(*at) >= self.pause || *members != Self::members(view, record)
     }
 
     /// One more came to nothing.
-    pub(super) fn note(&mut self, view: &ClusterView) {
+    pub(super) fn note(&mut self, view: &ClusterView, record: Option<&Record>) {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.latest = Some((clock::now(), Self::members(view)));
+        self.latest = Some((clock::now(), Self::members(view, record)));
     }
 }
 
@@ -49,15 +52,15 @@ mod tests {
     fn the_same_attempt_waits_and_another_one_does_not() {
         let mut view = healthy(3);
         let mut attempts = Attempts::default();
-        assert!(attempts.may_try(&view));
-        attempts.note(&view);
-        assert!(!attempts.may_try(&view));
+        assert!(attempts.may_try(&view, None));
+        attempts.note(&view, None);
+        assert!(!attempts.may_try(&view, None));
         if let Some(last) = view.instances.last_mut() {
             last.reach = Reach::Silent;
         }
-        assert!(attempts.may_try(&view));
+        assert!(attempts.may_try(&view, None));
         for _ in 0..20 {
-            attempts.note(&view);
+            attempts.note(&view, None);
         }
         assert_eq!(attempts.pause, LONGEST_PAUSE);
     }

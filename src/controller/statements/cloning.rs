@@ -38,6 +38,11 @@ pub fn allow_donor(host: &str, port: u16) -> String {
     format!("SET GLOBAL clone_valid_donor_list={}", quoted(&format!("{host}:{port}")))
 }
 
+/// How many MiB per second the next copies into the server may take at most.
+pub fn limit_speed(mib: usize) -> String {
+    format!("SET GLOBAL clone_max_data_bandwidth={mib}, GLOBAL clone_max_network_bandwidth={mib}")
+}
+
 /// Whether the data come over an encrypted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {

@@ -174,6 +174,8 @@ async fn attach_one(
     server.start_applier(grammar).await?;
     server.set_acking_flag(grammar, true).await?;
     server.follow(grammar, &source).await?;
+    // One that was just filled had no source before, and so no applier to start.
+    server.start_applier(grammar).await?;
     let until = Instant::now() + ATTACH;
     while !server.has().await?.contains_set(union) {
         if Instant::now() >= until {

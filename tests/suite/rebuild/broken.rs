@@ -67,6 +67,29 @@ async fn a_member_that_dies_in_the_middle_is_filled_again() {
 }
 
 #[tokio::test]
+async fn what_the_primary_purged_meanwhile_is_seen_before_the_member_follows() {
+    let store = tempfile::tempdir().unwrap();
+    let (cluster, control) = three(store.path()).await;
+    let member = cluster.node(2);
+    member.exec(SLOW).await.unwrap();
+    let id = control.ask(wanted("db3")).await.unwrap();
+    in_the_middle(&control).await;
+    // The copy has what the donor has when it ends: the donor lags from here on, until the first copy is complete.
+    let donor = cluster.node(1);
+    donor.exec("STOP REPLICA SQL_THREAD").await.unwrap();
+    let source = cluster.node(0);
+    source.exec("INSERT INTO app.t VALUES (100)").await.unwrap();
+    source.exec("FLUSH BINARY LOGS").await.unwrap();
+    source.exec("INSERT INTO app.t VALUES (101)").await.unwrap();
+    let log: (String, String, String, String, String) =
+        source.rows("SHOW BINARY LOG STATUS").await.unwrap().remove(0);
+    source.exec(&format!("PURGE BINARY LOGS TO '{}'", log.0)).await.unwrap();
+    let ended = done(&control, &id).await;
+    println!("{:?} {:?}", steps(&ended, "fence and check"), steps(&ended, "copy"));
+    whole(&cluster, &control, 0, member).await;
+}
+
+#[tokio::test]
 async fn a_server_that_nobody_starts_again_is_waited_for() {
     let store = tempfile::tempdir().unwrap();
     let (cluster, control) = three(store.path()).await;

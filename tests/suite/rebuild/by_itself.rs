@@ -80,3 +80,37 @@ async fn automatic_off_only_says_that_a_member_is_empty() {
     done(&control, &id).await;
     control.settled("db1").await;
 }
+
+/// R2 of the test plan: commits that no replica ever got, and the primary dies with them.
+#[tokio::test]
+async fn a_former_primary_with_a_tail_that_nobody_was_told_ok_for_is_filled() {
+    let store = tempfile::tempdir().unwrap();
+    let (cluster, control) = three(store.path()).await;
+    let old = cluster.node(0);
+    for replica in [1, 2] {
+        cluster.node(replica).kill().await.unwrap();
+    }
+    let mut client = old.root_conn().await.unwrap();
+    let waiting = tokio::spawn(async move { client.query_drop("INSERT INTO app.t VALUES (4712)").await });
+    let stuck = "SELECT COUNT(*) FROM performance_schema.processlist WHERE state LIKE 'Waiting for semi-sync ACK%' \
+                 AND info LIKE '%4712%'";
+    wait_until("the commit to wait", SOON, || async { old.value::<u32>(stuck).await.unwrap() == 1 })
+        .await
+        .unwrap();
+    old.kill().await.unwrap();
+    assert!(waiting.await.unwrap().is_err(), "nobody is told OK");
+    for replica in [1, 2] {
+        cluster.node(replica).start().await.unwrap();
+    }
+    let status =
+        control.until("failed over", |status| status.epoch == 2 && status.verdict == "healthy").await;
+    let winner = if status.primary.as_deref() == Some("db2") { 1 } else { 2 };
+    old.start().await.unwrap();
+    let ended = filled(&control, "db1").await;
+    assert_eq!(ended.state, OperationState::Done, "{ended:#?}");
+    assert!(ended.outcome.unwrap().contains("its own transactions"));
+    whole(&cluster, &control, winner, old).await;
+    let own = "SELECT COUNT(*) FROM app.t WHERE id = 4712";
+    assert_eq!(old.value::<u32>(own).await.unwrap(), 0);
+    assert_eq!(std::fs::read_dir(store.path().join("tails")).unwrap().count(), 1);
+}
