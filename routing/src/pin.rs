@@ -67,6 +67,8 @@ reasons! {
         UntrackedVariable = "untracked_variable", "A session variable was set whose value servers don't report.";
         /// `SET TRANSACTION` for the next transaction only.
         NextTransaction = "next_transaction", "SET TRANSACTION waits for the next transaction.";
+        /// `SAVEPOINT` without autocommit, before the first statement of the transaction.
+        Savepoint = "savepoint", "A savepoint waits for the first statement of its transaction.";
         /// `SET RESOURCE GROUP`.
         ResourceGroup = "resource_group", "SET RESOURCE GROUP was used.";
         /// `SET ROLE` among other statements of one text.

@@ -278,6 +278,17 @@ impl SessionFacts {
             // The characteristics of SET TRANSACTION went into it.
             self.pins.end(PinReason::NextTransaction, None);
         }
+        self.remember_savepoint(statement, outcome);
+    }
+
+    /// Without autocommit a savepoint is there before the server says that a transaction is open.
+    fn remember_savepoint(&mut self, statement: &Statement, outcome: Outcome) {
+        let ends = matches!(statement.intent, Intent::TransactionEnd { .. }) && outcome == Outcome::Done;
+        if self.in_transaction() || self.autocommit() || ends {
+            self.pins.end(PinReason::Savepoint, None);
+        } else if statement.intent == Intent::Savepoint && outcome == Outcome::Done {
+            self.pins.begin(PinReason::Savepoint, None);
+        }
     }
 
     /// Takes note of the status flags of an OK or EOF packet.

@@ -139,6 +139,27 @@ fn what_failed_as_a_whole_does_not_pin() {
 }
 
 #[test]
+fn a_savepoint_waits_for_its_transaction() {
+    let mut facts = SessionFacts::default();
+    run(&mut facts, "SAVEPOINT a", Outcome::Done);
+    assert_eq!(facts.pin(), None, "with autocommit it does nothing");
+    for ends in [Some(StatusFlags::IN_TRANS), None] {
+        facts.observe_status(StatusFlags::empty());
+        run(&mut facts, "SAVEPOINT a", Outcome::Done);
+        run(&mut facts, "ROLLBACK TO a", Outcome::Done);
+        assert_eq!(facts.pin(), Some(PinReason::Savepoint));
+        if let Some(open) = ends {
+            facts.observe_status(open);
+            run(&mut facts, "SELECT 1", Outcome::Done);
+            assert_eq!(facts.pins().collect::<Vec<_>>(), [PinReason::OpenTransaction]);
+            facts.observe_status(StatusFlags::empty());
+        }
+        run(&mut facts, "ROLLBACK", Outcome::Done);
+        assert_eq!(facts.pin(), None);
+    }
+}
+
+#[test]
 fn roles_are_kept_for_replaying() {
     let facts = after(&["SET ROLE 'app'"]);
     assert_eq!(facts.role(), Some(&b"SET ROLE 'app'"[..]));

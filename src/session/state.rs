@@ -27,10 +27,10 @@ const CHARSET: &str = "character_set_connection";
 const COLLATION: &str = "collation_connection";
 /// What a reset sets to the server's defaults, although the login had set it (bug 85185).
 const CHARSETS: [&str; 4] = ["character_set_client", CHARSET, "character_set_results", COLLATION];
-/// What decides how the text of a statement reads, besides the schema. The last four are taken into a prepared statement
-/// and stay there, whatever they are when it is executed: WEEK(), divisions, literals with a time zone, and columns of
-/// CREATE TABLE (seen on 9.7.4).
-const READING: [&str; 8] = [
+/// What decides how the text of a statement reads, besides the schema. The last six are taken into a prepared statement
+/// and stay there, whatever they are when it is executed: WEEK(), divisions, literals with a time zone, columns of CREATE
+/// TABLE, DAYNAME(), sums over windows (seen on 9.7.4).
+const READING: [&str; 10] = [
     "sql_mode",
     "character_set_client",
     CHARSET,
@@ -39,6 +39,8 @@ const READING: [&str; 8] = [
     "div_precision_increment",
     "time_zone",
     "explicit_defaults_for_timestamp",
+    "lc_time_names",
+    "windowing_use_high_precision",
 ];
 
 /// The value of a session variable that was changed since the login.

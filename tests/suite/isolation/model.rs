@@ -34,8 +34,8 @@ struct PreparedText {
     text: Text,
     schema: Schema,
     token: String,
-    /// What divisions and weeks are by the settings of then.
-    numbers: [String; 2],
+    /// What divisions, weeks and days are by the settings of then.
+    bound: [String; 3],
 }
 
 /// What the last statement left for questions about it; `None`: not known.

@@ -212,7 +212,7 @@ impl Model {
         if self.may_prepare(text, code)? {
             let token = String::new();
             self.statements[name] =
-                Some(PreparedText { text, schema: self.schema, token, numbers: self.numbers() });
+                Some(PreparedText { text, schema: self.schema, token, bound: self.bound() });
         }
         self.data.perhaps_touched();
         Ok(())
@@ -279,15 +279,16 @@ impl Model {
         }
     }
 
-    /// A third and a week of the year, as the session's settings make them.
-    fn numbers(&self) -> [String; 2] {
+    /// A third, a week of the year and a day, as the session's settings make them.
+    fn bound(&self) -> [String; 3] {
         let third = match self.values["div_precision_increment"].as_str() {
             "0" => "0",
             "8" => "0.33333333",
             _ => "0.3333",
         };
         let week = if self.values["default_week_format"] == "0" { "7" } else { "8" };
-        [third.into(), week.into()]
+        let day = if self.values["lc_time_names"] == "de_DE" { "Mittwoch" } else { "Wednesday" };
+        [third.into(), week.into(), day.into()]
     }
 
     fn settle_look_aside(&mut self, answer: &Answer, token: &str) -> Judged {
@@ -298,8 +299,7 @@ impl Model {
             "-03:00" => "1970-01-01 21:00:00",
             _ => &self.defaults.second_day,
         };
-        let [third, week] = self.numbers();
-        let day = if self.values["lc_time_names"] == "de_DE" { "Mittwoch" } else { "Wednesday" };
+        let [third, week, day] = self.bound();
         let short = self.values["group_concat_max_len"] == "8";
         let mut due = vec![cell(token), cell(self.schema.name()), cell(second_day)];
         due.push(cell(if self.mode_has("NO_BACKSLASH_ESCAPES") { "2" } else { "1" }));
@@ -342,7 +342,7 @@ impl Model {
         match prepared.text {
             Text::Show => {
                 let mut due = vec![cell(token), cell(prepared.schema.name()), self.user[0].clone()];
-                due.extend(prepared.numbers.iter().map(cell));
+                due.extend(prepared.bound.iter().map(cell));
                 self.rows(answer, &[due])?;
                 self.data.touched();
                 self.after_rows(1, &[]);

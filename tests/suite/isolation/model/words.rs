@@ -222,7 +222,9 @@ impl Model {
     /// What PREPARE is given.
     fn text_words(&self, text: Text, token: &str) -> String {
         match text {
-            Text::Show => format!("SELECT '{token}', name, @u0, 1/3, WEEK('2008-02-20') FROM whereami"),
+            Text::Show => format!(
+                "SELECT '{token}', name, @u0, 1/3, WEEK('2008-02-20'), DAYNAME('2008-02-20') FROM whereami"
+            ),
             Text::Add => {
                 format!("INSERT INTO t{} (life, token, v) VALUES ({}, '{token}', 0)", self.slot, self.life)
             }
@@ -235,7 +237,7 @@ impl Model {
     fn prepared_words(&self, text: Text) -> String {
         match text {
             Text::Show => {
-                "SELECT ?, name, CAST(@u0 AS CHAR), 1/3, CAST(WEEK('2008-02-20') AS CHAR) FROM whereami"
+                "SELECT ?, name, CAST(@u0 AS CHAR), 1/3, CAST(WEEK('2008-02-20') AS CHAR), DAYNAME('2008-02-20') FROM whereami"
                     .into()
             }
             Text::Add => {

@@ -134,7 +134,7 @@ impl Model {
         }
         self.done(answer)?;
         self.texts[name] =
-            Some(PreparedText { text, schema: self.schema, token: token.into(), numbers: self.numbers() });
+            Some(PreparedText { text, schema: self.schema, token: token.into(), bound: self.bound() });
         self.data.perhaps_touched();
         self.after_change(0, &[]);
         Ok(())
