@@ -333,6 +333,8 @@ impl Model {
         let Some(prepared) = self.statements[name].clone() else {
             return Err("the model executes what is not there".into());
         };
+        // A server changes to the statement's schema and back, and tells so: it might have been a trigger.
+        self.stuck |= prepared.schema != self.schema;
         self.settle_text(&PreparedText { token: token.into(), ..prepared }, answer, "q")
     }
 
