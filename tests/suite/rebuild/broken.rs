@@ -4,14 +4,14 @@ use sluice_cluster::Respawn;
 
 use super::*;
 
-/// So slow that there is a middle: MiB per second, of about 70.
-const SLOW: &str = "SET GLOBAL clone_max_data_bandwidth = 6";
+/// So slow that there is a middle, also where the server makes little of the limit: MiB per second of about 70, and
+/// seconds before the first byte.
+const SLOW: &str = "SET GLOBAL clone_max_data_bandwidth = 6, GLOBAL clone_max_network_bandwidth = 6, \
+                    GLOBAL clone_delay_after_data_drop = 4";
 
-/// Waits until the copy is under way and not at its end.
+/// Waits until the copy is under way: the member's data are dropped.
 async fn in_the_middle(control: &Control) {
-    let copying = |view: &OperationView| {
-        view.copy.as_ref().is_some_and(|copy| copy.stage == "file copy" && copy.done_bytes > 4 << 20)
-    };
+    let copying = |view: &OperationView| view.copy.is_some();
     control.until("in the middle of the copy", |status| status.rebuild.as_ref().is_some_and(copying)).await;
 }
 
