@@ -448,7 +448,13 @@ impl Session {
             | Intent::LastStatement
             | Intent::ConnectionId { .. }
             | Intent::SessionState
-            | Intent::NeedsPrimary(PrimaryNeed::Attached)
+            | Intent::NeedsPrimary(
+                PrimaryNeed::Attached
+                | PrimaryNeed::ConnectionId
+                | PrimaryNeed::ServerFunction
+                | PrimaryNeed::SystemVariable
+                | PrimaryNeed::ServerSchema,
+            )
             | Intent::TransactionStart { .. } => false,
             Intent::NeedsPrimary(_)
             | Intent::Kill { .. }

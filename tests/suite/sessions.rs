@@ -306,3 +306,22 @@ async fn a_rollback_of_what_died_with_its_server_succeeds() {
     conn.query_drop("ROLLBACK").await.unwrap();
     assert_eq!(server_of(&mut conn).await, cluster.node(1).uuid().to_string());
 }
+
+/// What a driver asks first: a read, but of the server itself. Nothing of it can have been committed.
+#[tokio::test]
+async fn a_read_of_the_primary_itself_is_repeated_on_the_next_one() {
+    let cluster = three_nodes().await;
+    let path = DataPath::start(&cluster, HOLD);
+    let mut conn = path.split().await;
+    let asked: tokio::task::JoinHandle<Option<(String, u8)>> = tokio::spawn(async move {
+        conn.query_first("SELECT @@server_uuid, IF(@@server_id = 1, SLEEP(60), 7)").await.unwrap()
+    });
+    let runs = || async {
+        let sql = "SELECT COUNT(*) FROM performance_schema.processlist WHERE state = 'User sleep'";
+        cluster.node(0).value::<u64>(sql).await.is_ok_and(|count| count == 1)
+    };
+    wait_until("the read to run on the primary", SOON, runs).await.unwrap();
+    cluster.node(0).kill().await.unwrap();
+    path.publisher.publish(topology(&cluster, 2, 1));
+    assert_eq!(asked.await.unwrap(), Some((cluster.node(1).uuid().to_string(), 7)));
+}
