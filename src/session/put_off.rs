@@ -84,6 +84,10 @@ impl Session {
     ) -> Result<InstanceId, NoPlace> {
         if let Some(put_off) = self.put_off.clone() {
             let instance = self.place(&put_off.statement, deadline).await?;
+            if self.replica == Some(instance) && self.context.feed.topology().is_primary(instance) {
+                // It became the primary while this statement was held.
+                self.replica = None;
+            }
             let backend = self.backends.get_mut(instance);
             let backend = backend.ok_or(Failure::NotExecuted(Cause::Unreachable))?;
             backend.begin_first(&put_off.text);
