@@ -60,7 +60,8 @@ impl InstanceOperations {
     /// Clients that are at work there.
     pub(in crate::controller) async fn working_clients(&self) -> Result<u64, SqlError> {
         let rows = self.rows(Via::Aside, cloning::WORKING, QUICK).await?;
-        Ok(text(&rows, 0, 0).parse().unwrap_or_default())
+        // No number is no proof that nobody is.
+        text(&rows, 0, 0).parse().map_err(|_| SqlError::Answer("how many clients are at work can't be read"))
     }
 
     /// Stops both threads: nothing more is received, then nothing more is applied.
