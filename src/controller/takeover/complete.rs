@@ -130,26 +130,23 @@ impl Takeover {
         for id in chosen.ackers.clone() {
             let desk = std::sync::Arc::clone(&self.desk);
             let (winner, union) = (chosen.winner, chosen.union.clone());
-            tasks.spawn(async move { attach_one(&desk, id, winner, &union).await.map(|()| id) });
+            let name = self.name(id);
+            tasks.spawn(async move {
+                let attached = attach_one(&desk, id, winner, &union).await;
+                attached.map(|()| id).map_err(|failure| format!("{name}: {failure}"))
+            });
         }
         let mut until = Instant::now() + ATTACH;
         let (mut attached, mut failed) = (Vec::new(), Vec::new());
         while let Ok(Some(joined)) = timeout_at(until, tasks.join_next()).await {
             match joined {
                 Ok(Ok(id)) => attached.push(id),
-                Ok(Err(failure)) => failed.push(failure.to_string()),
+                Ok(Err(failure)) => failed.push(failure),
                 Err(lost) => failed.push(lost.to_string()),
             }
             if attached.len() >= needed {
                 until = until.min(Instant::now() + REST);
             }
-        }
-        let until = Instant::now() + ATTACH;
-        while winner.waiting_state(grammar).await?.clients < u32::from(count) {
-            if Instant::now() >= until {
-                return Err(StepError::Unmet("the ackers do not attach to the winner".into()));
-            }
-            tokio::time::sleep(POLL).await;
         }
         if attached.len() < needed {
             return Err(StepError::Unmet(format!(
@@ -157,6 +154,13 @@ impl Takeover {
                 attached.len(),
                 failed.join("; ")
             )));
+        }
+        let until = Instant::now() + ATTACH;
+        while winner.waiting_state(grammar).await?.clients < u32::from(count) {
+            if Instant::now() >= until {
+                return Err(StepError::Unmet("the ackers do not attach to the winner".into()));
+            }
+            tokio::time::sleep(POLL).await;
         }
         let names: Vec<String> = attached.iter().map(|id| self.name(*id)).collect();
         Ok((names.join(", "), ()))

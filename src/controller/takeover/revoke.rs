@@ -31,6 +31,8 @@ const READ: Duration = Duration::from_secs(2);
 const ALL: Duration = Duration::from_secs(6);
 /// How long the rest may take when there are enough.
 const REST: Duration = Duration::from_millis(500);
+/// The server is not configured as a replica.
+const NO_SOURCE: u16 = 1200;
 
 /// A member whose receiver is stopped.
 #[derive(Debug)]
@@ -101,9 +103,12 @@ impl Held {
         if seen.uuid == self.uuid { Ok(()) } else { Err(format!("{} is another server now", self.name)) }
     }
 
-    /// Takes the stop back.
+    /// Takes the stop back; one without a source received nothing.
     pub(super) async fn start_again(&mut self) -> Result<(), SqlError> {
-        self.session.run(&self.grammar.start_receiver(), STOP).await
+        match self.session.run(&self.grammar.start_receiver(), STOP).await {
+            Err(error) if error.code() == Some(NO_SOURCE) => Ok(()),
+            outcome => outcome,
+        }
     }
 }
 

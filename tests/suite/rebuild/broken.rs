@@ -107,3 +107,22 @@ async fn a_server_that_nobody_starts_again_is_waited_for() {
     assert!(ended.outcome.unwrap().contains("give it a supervisor"));
     whole(&cluster, &control, 0, member).await;
 }
+
+#[tokio::test]
+async fn a_primary_that_dies_in_the_middle_is_replaced_once_somebody_can_acknowledge_again() {
+    let store = tempfile::tempdir().unwrap();
+    let (cluster, control) = three(store.path()).await;
+    // A moment is enough here: the primary dies at once.
+    cluster.node(2).exec("SET GLOBAL clone_delay_after_data_drop = 2").await.unwrap();
+    let id = control.ask(wanted("db3")).await.unwrap();
+    in_the_middle(&control).await;
+    let status = control.handle.status();
+    assert_eq!(status.ackers, ["db2"], "the one that is filled is nobody's evidence");
+    cluster.node(0).kill().await.unwrap();
+    control.until("a new primary", |status| status.epoch == 2 && status.verdict == "healthy").await;
+    let ended = done(&control, &id).await;
+    assert_eq!(steps(&ended, "copy"), ["from db2 [ok]"]);
+    cluster.node(0).start().await.unwrap();
+    control.settled("db2").await;
+    whole(&cluster, &control, 1, cluster.node(2)).await;
+}
