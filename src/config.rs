@@ -6,7 +6,9 @@
 //! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
 
 mod difference;
+mod hooks;
 mod instances;
+mod members;
 mod networks;
 mod problem;
 mod read;
@@ -40,7 +42,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// `[cluster]`
     pub cluster: Cluster,
-    /// `[[instance]]`, in file order: an `InstanceId` is an index into this list.
+    /// `[[instance]]`: an `InstanceId` is an index into this list. In file order at first; a reload adds to the end,
+    /// and leaves what it takes out at its place ([`Standing::Removed`]).
     pub instances: Vec<Instance>,
     /// `[accounts]`
     pub accounts: Accounts,
@@ -64,6 +67,8 @@ pub struct Config {
     pub failover: Failover,
     /// `[rebuild]`
     pub rebuild: Rebuild,
+    /// `[hooks]`
+    pub hooks: Hooks,
     /// `[log]`
     pub log_format: LogFormat,
 }
@@ -184,6 +189,18 @@ pub struct Instance {
     pub promotion: Promotion,
     /// Whether it may acknowledge for semi-sync.
     pub acker: bool,
+    /// Whether it is still one.
+    pub standing: Standing,
+}
+
+/// Whether an instance of this process is in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It is.
+    #[default]
+    Member,
+    /// A reload took it out; only its place is kept, so that those behind it keep theirs.
+    Removed,
 }
 
 /// `promotion`
@@ -197,6 +214,18 @@ pub enum Promotion {
     PreferNot,
     /// Never.
     MustNot,
+}
+
+impl Promotion {
+    /// As in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prefer => "prefer",
+            Self::Neutral => "neutral",
+            Self::PreferNot => "prefer-not",
+            Self::MustNot => "must-not",
+        }
+    }
 }
 
 /// `[accounts]`
@@ -429,6 +458,28 @@ pub struct Rebuild {
     pub automatic: bool,
     /// Most bytes per second that a copy reads from the donor's disk and sends; `None`: as fast as it goes.
     pub max_speed: Option<usize>,
+}
+
+/// `[hooks]`: programs that are told of what happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// A failover is about to begin with what can't be seen any more; it waits for the program.
+    pub before_fence: Option<Hook>,
+    /// A failover has a new primary, and clients go on there.
+    pub after_promote: Option<Hook>,
+    /// So has a switchover.
+    pub after_switchover: Option<Hook>,
+    /// There is something somebody should know.
+    pub on_alarm: Option<Hook>,
+}
+
+/// One program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Absolute path of the program, and its arguments.
+    pub command: Vec<String>,
+    /// After this time it is killed.
+    pub timeout: Duration,
 }
 
 /// `[log] format`

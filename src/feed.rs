@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
-use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
+use sluice_routing::topology::{Instance, InstanceId, MAX_INSTANCES, Reads, Topology};
 use tokio::sync::watch;
 
 use gate::Gate;
@@ -49,8 +49,8 @@ pub struct Publisher {
 
 /// Makes the feed of a process with `workers` worker threads, holding `initial`.
 pub fn channel(workers: usize, initial: Topology) -> (Publisher, Arc<Feed>) {
-    let progress = Progress::new(initial.instances.len());
-    let receipts = Receipts::new(initial.instances.len());
+    let progress = Progress::new(MAX_INSTANCES);
+    let receipts = Receipts::new(MAX_INSTANCES);
     let feed = Arc::new(Feed {
         topology: ArcSwap::from_pointee(initial),
         shape: watch::Sender::new(0),

@@ -18,10 +18,16 @@ use crate::session::login::LoginContext;
 /// Reloads the file that the process was started with; one per process.
 pub struct Reloader {
     path: PathBuf,
+    /// Held by the reload under way.
+    turn: Mutex<()>,
+    /// Never held while the controller is asked: its thread reads this, too.
     running: Mutex<Config>,
     sessions: Arc<SessionContext>,
     dialer: Arc<Dialer>,
 }
+
+/// Asks for other instances and rules. The error says why not, and then nothing has changed.
+pub type Regroup<'a> = dyn Fn(&Arc<Config>) -> Result<(), String> + 'a;
 
 /// What a reload has done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +63,7 @@ impl Reloaded {
 impl Reloader {
     /// For the process that runs with `config`, read from `path`.
     pub fn new(path: PathBuf, config: Config, sessions: Arc<SessionContext>, dialer: Arc<Dialer>) -> Self {
-        Self { path, running: Mutex::new(config), sessions, dialer }
+        Self { path, turn: Mutex::new(()), running: Mutex::new(config), sessions, dialer }
     }
 
     /// What the process runs with.
@@ -66,11 +72,10 @@ impl Reloader {
     }
 
     /// Reads the file again and puts into effect what can be. Blocking. The error has every mistake, a line
-    /// each, and then nothing has changed.
-    pub fn reload(&self) -> Result<Reloaded, String> {
-        // One at a time.
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.take_in(&mut running);
+    /// each, and then nothing has changed. `regroup` asks the controller to work with other instances and rules.
+    pub fn reload(&self, regroup: &Regroup<'_>) -> Result<Reloaded, String> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = self.take_in(regroup);
         match &result {
             Ok(reloaded) => reloaded.lines().iter().for_each(|line| tracing::info!("reload: {line}")),
             Err(mistakes) => {
@@ -80,7 +85,8 @@ impl Reloader {
         result
     }
 
-    fn take_in(&self, running: &mut Config) -> Result<Reloaded, String> {
+    fn take_in(&self, regroup: &Regroup<'_>) -> Result<Reloaded, String> {
+        let running = self.config();
         let file = Config::load(&self.path).map_err(|problems| {
             let lines: Vec<String> =
                 problems.iter().map(|problem| format!("{}: {problem}", self.path.display())).collect();
@@ -98,7 +104,13 @@ impl Reloader {
                 return Err(mistakes.join("\n"));
             }
         };
-        let differences = differences(running, &file);
+        let differences = differences(&running, &file);
+        let regrouped = Arc::new(running.regrouped(&file)?);
+        // Before the controller lets anybody know of them.
+        self.dialer.regroup(&regrouped);
+        regroup(&regrouped)?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *running = Config::clone(&regrouped);
         running.take_over(&file);
         let certificate = self.sessions.login.apply(login);
         self.sessions.apply(&running.sessions);

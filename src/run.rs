@@ -21,7 +21,7 @@ use crate::admin::{self, AdminState, ConnectionCount, Connections, Face};
 use crate::backend::Dialer;
 use crate::config::{Config, LogFormat};
 use crate::control_login::ControlLogin;
-use crate::controller::api::{self, Status};
+use crate::controller::api::{self, ControllerHandle, Status};
 use crate::examine::examiner;
 use crate::feed::gate::Closed;
 use crate::feed::{self, Feed, Publisher, registry};
@@ -167,6 +167,7 @@ impl Control {
         let feed = Arc::clone(publisher.feed());
         let initial = Status { cluster: config.cluster.name.clone(), ..Status::default() };
         let (controller, seat) = api::channel(initial);
+        let reload = reload_by(&reloader, &controller);
         let state = AdminState {
             controller,
             feed: Arc::clone(&feed),
@@ -176,7 +177,7 @@ impl Control {
             metrics: metrics.clone(),
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),
-            reload: reload_by(&reloader),
+            reload: Arc::clone(&reload),
             examine: {
                 let reloader = Arc::clone(&reloader);
                 examiner(move || reloader.config())
@@ -189,7 +190,7 @@ impl Control {
         let servers = Arc::new(ControlLogin::new(&config));
         let controlling = crate::controller::run_over(servers, Arc::clone(&config), publisher, seat, stopped);
         let ending = async {
-            asked_to_end(&reloader).await.map_err(StartError::Thread)?;
+            asked_to_end(&reload).await.map_err(StartError::Thread)?;
             phases.enter(Lifecycle::NotReady);
             sleep(NOT_READY_GRACE).await;
             phases.enter(Lifecycle::Draining);
@@ -273,16 +274,22 @@ async fn upkeep(metrics: PrometheusHandle, phase: watch::Receiver<Lifecycle>) {
 }
 
 /// Reloads beside the threads that serve.
-fn reload_by(reloader: &Arc<Reloader>) -> admin::Reload {
-    let reloader = Arc::clone(reloader);
+fn reload_by(reloader: &Arc<Reloader>, controller: &ControllerHandle) -> admin::Reload {
+    let (reloader, controller) = (Arc::clone(reloader), controller.clone());
     Arc::new(move || {
-        let reloader = Arc::clone(&reloader);
-        tokio::task::spawn_blocking(move || reloader.reload())
+        let (reloader, controller) = (Arc::clone(&reloader), controller.clone());
+        tokio::task::spawn_blocking(move || {
+            let regroup = |config: &Arc<Config>| {
+                let asked = controller.regroup(Arc::clone(config));
+                tokio::runtime::Handle::current().block_on(asked).map_err(|refusal| refusal.to_string())
+            };
+            reloader.reload(&regroup)
+        })
     })
 }
 
 /// Ends at the first SIGTERM or SIGINT; SIGHUP reloads the configuration.
-async fn asked_to_end(reloader: &Arc<Reloader>) -> std::io::Result<()> {
+async fn asked_to_end(reload: &admin::Reload) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -292,7 +299,7 @@ async fn asked_to_end(reloader: &Arc<Reloader>) -> std::io::Result<()> {
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
                 // What came of it is in the log.
-                drop(reload_by(reloader)().await);
+                drop(reload().await);
             }
         }
     }

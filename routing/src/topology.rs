@@ -10,7 +10,11 @@ use std::time::Duration;
 use sluice_protocol::gtid::GtidSet;
 use uuid::Uuid;
 
-/// Index of an `[[instance]]` in the order of the configuration file.
+/// Instances that one process can know in its life: an `[[instance]]` that is taken out keeps its place. Every one
+/// costs a control session.
+pub const MAX_INSTANCES: usize = 64;
+
+/// Place of an `[[instance]]`: in the order of the configuration file, those that were added later behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub u16);
 

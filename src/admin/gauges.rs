@@ -3,7 +3,6 @@
 use metrics::{describe_gauge, gauge};
 
 use sluice_routing::pin::PinReason;
-use sluice_routing::topology::InstanceId;
 
 use super::{AdminState, ConnectionCount, sessions};
 use crate::feed::gate::Closed;
@@ -44,8 +43,10 @@ pub(super) fn refresh(state: &AdminState) {
         gauge!("sluice_instance_reachable", &labels).set(f64::from(u8::from(instance.reachable)));
         gauge!("sluice_instance_lag_seconds", &labels).set(lag);
     }
-    for (instance, id) in status.instances.iter().zip(0..) {
-        let ConnectionCount { lent, idle } = (state.connections)(InstanceId(id));
+    let topology = state.feed.topology();
+    for instance in &status.instances {
+        let Some(known) = topology.by_name(&instance.name) else { continue };
+        let ConnectionCount { lent, idle } = (state.connections)(known.id);
         for (doing, count) in [("lent", lent), ("idle", idle)] {
             let labels = [("instance", instance.name.clone()), ("state", doing.to_owned())];
             gauge!("sluice_backend_connections", &labels).set(count as f64);

@@ -12,7 +12,7 @@ use sluice_protocol::command::build;
 use sluice_protocol::handshake::{LoginRequest, Ready};
 use sluice_protocol::{Capabilities, ErrPacket};
 use sluice_routing::lexer::LexMode;
-use sluice_routing::topology::{Instance, InstanceId};
+use sluice_routing::topology::{Instance, InstanceId, MAX_INSTANCES};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -30,7 +30,8 @@ use crate::config::{Config, InstanceTls};
 /// Opens backend connections; one per process, shared by all workers.
 #[derive(Debug)]
 pub struct Dialer {
-    endpoints: Vec<Endpoint>,
+    /// Grows at a reload.
+    endpoints: ArcSwap<Vec<Endpoint>>,
     places: Arc<Places>,
     tls: ArcSwap<Tls>,
 }
@@ -173,18 +174,21 @@ pub enum DialError {
 }
 
 /// One configured instance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Endpoint {
     address: Arc<str>,
+}
+
+fn endpoints(config: &Config) -> Vec<Endpoint> {
+    config.instances.iter().map(|instance| Endpoint { address: Arc::clone(&instance.address) }).collect()
 }
 
 impl Dialer {
     /// A dialer for the instances of `config`. Reads `[tls.instance] ca`; blocking, call it at start.
     pub fn new(config: &Config) -> Result<Self, CaError> {
-        let endpoint = |address: &Arc<str>| Endpoint { address: Arc::clone(address) };
         Ok(Self {
-            endpoints: config.instances.iter().map(|instance| endpoint(&instance.address)).collect(),
-            places: Places::new(config.instances.len(), config.sessions.max_backend),
+            endpoints: ArcSwap::from_pointee(endpoints(config)),
+            places: Places::new(MAX_INSTANCES, config.sessions.max_backend),
             tls: ArcSwap::from_pointee(Tls::new(&config.tls_instance)?),
         })
     }
@@ -197,6 +201,11 @@ impl Dialer {
     /// Uses them for every connection that is opened from now on.
     pub fn apply(&self, NewTls(tls): NewTls) {
         self.tls.store(Arc::new(tls));
+    }
+
+    /// Knows the instances of `config` from now on. Nobody is sent to one before the topology says so.
+    pub fn regroup(&self, config: &Config) {
+        self.endpoints.store(Arc::new(endpoints(config)));
     }
 
     /// Connections to an instance that are open or being opened.
@@ -309,7 +318,8 @@ impl Dialer {
         deadline: Instant,
         phase: &mut Phase,
     ) -> Result<(PacketStream, Ready), DialError> {
-        let endpoint = self.endpoints.get(target.instance.index()).ok_or(DialError::UnknownInstance)?;
+        let endpoint = self.endpoints.load().get(target.instance.index()).cloned();
+        let endpoint = endpoint.ok_or(DialError::UnknownInstance)?;
         let tcp = open(&endpoint.address, deadline, phase).await?;
         greet(tcp, &endpoint.address, request, &self.tls.load_full(), phase).await
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use super::members;
 use super::section::size_text;
-use super::{Account, Config, Secret};
+use super::{Account, Config, Hook, Promotion, Secret};
 
 /// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,13 +41,23 @@ struct Shown {
     takes_effect: TakesEffect,
 }
 
+/// Where there is no value.
+const NONE: &str = "(none)";
+/// How the place of an instance is called.
+const MEMBER: &str = "[[instance]] ";
+
+/// Whether this is the place of an instance itself and not another setting of it.
+fn is_member(shown: &Shown) -> bool {
+    shown.setting.strip_prefix(MEMBER).is_some_and(|name| !name.contains(' '))
+}
+
 /// Every setting that differs, in the order of the README.
 #[must_use]
 pub fn differences(now: &Config, file: &Config) -> Vec<Difference> {
     let (before, after) = (settings(now), settings(file));
     let value = |list: &[Shown], setting: &str| {
         let found = list.iter().find(|shown| shown.setting == setting);
-        found.map_or_else(|| "(none)".to_owned(), |shown| shown.value.clone())
+        found.map_or_else(|| NONE.to_owned(), |shown| shown.value.clone())
     };
     let gone = before.iter().filter(|old| !after.iter().any(|new| new.setting == old.setting));
     after
@@ -55,11 +66,13 @@ pub fn differences(now: &Config, file: &Config) -> Vec<Difference> {
         .filter_map(|shown| {
             let (from, to) = (value(&before, &shown.setting), value(&after, &shown.setting));
             let told = |value: String| if shown.secret { "(secret)".to_owned() } else { value };
+            let member = is_member(shown) && (from == NONE || to == NONE);
             (from != to).then(|| Difference {
                 setting: shown.setting.clone(),
                 from: told(from),
                 to: told(to),
-                takes_effect: shown.takes_effect,
+                // A member comes and goes; only one that stays can't move.
+                takes_effect: if member { TakesEffect::Now } else { shown.takes_effect },
             })
         })
         .collect()
@@ -102,8 +115,8 @@ fn fixed(list: &mut List, config: &Config) {
     use TakesEffect::AtRestart;
     list.add_text(AtRestart, "[cluster] name", &config.cluster.name);
     list.add_text(AtRestart, "[cluster] store", config.cluster.store.display());
-    for (number, instance) in config.instances.iter().enumerate() {
-        list.add(AtRestart, &format!("[[instance]] number {}", number + 1), instance);
+    for instance in config.members() {
+        list.add_text(AtRestart, &format!("{MEMBER}{}", instance.name), instance.reach());
     }
     let listen = &config.listen;
     for (name, address) in [
@@ -113,7 +126,7 @@ fn fixed(list: &mut List, config: &Config) {
         ("admin", Some(listen.admin)),
         ("health", listen.health),
     ] {
-        let text = address.map_or_else(|| "(none)".to_owned(), |address| address.to_string());
+        let text = address.map_or_else(|| NONE.to_owned(), |address| address.to_string());
         list.add_text(AtRestart, &format!("[listen] {name}"), text);
     }
     list.add_text(AtRestart, "[listen] workers", listen.workers);
@@ -130,11 +143,6 @@ fn fixed(list: &mut List, config: &Config) {
     list.add_text(AtRestart, "[switchover] drain", shown(config.switchover.drain));
     list.add_text(AtRestart, "[switchover] hold", shown(config.switchover.hold));
     list.add(AtRestart, "[switchover] on_leftover", config.switchover.on_leftover);
-    list.add_text(AtRestart, "[failover] automatic", config.failover.automatic);
-    list.add_text(AtRestart, "[failover] stall", shown(config.failover.stall));
-    list.add_text(AtRestart, "[rebuild] automatic", config.rebuild.automatic);
-    let speed = config.rebuild.max_speed.map_or_else(|| "(none)".to_owned(), size_text);
-    list.add_text(AtRestart, "[rebuild] max_speed", speed);
     list.add(AtRestart, "[log] format", config.log_format);
 }
 
@@ -158,6 +166,37 @@ fn accounts(list: &mut List, config: &Config) {
 /// What [`Config::take_over`] takes over.
 fn reloadable(list: &mut List, config: &Config) {
     use TakesEffect::Now;
+    for instance in config.members() {
+        // What is as if not written is not shown, so that a member that comes is told in one line.
+        let name = &instance.name;
+        if let Some(address) = &instance.replication_address {
+            list.add_text(Now, &format!("{MEMBER}{name} replication_address"), address);
+        }
+        if let Some(zone) = &instance.zone {
+            list.add_text(Now, &format!("{MEMBER}{name} zone"), zone);
+        }
+        if instance.promotion != Promotion::Neutral {
+            list.add_text(Now, &format!("{MEMBER}{name} promotion"), instance.promotion.as_str());
+        }
+        if !instance.acker {
+            list.add_text(Now, &format!("{MEMBER}{name} acker"), false);
+        }
+    }
+    list.add_text(Now, "[failover] automatic", config.failover.automatic);
+    list.add_text(Now, "[failover] stall", shown(config.failover.stall));
+    list.add_text(Now, "[rebuild] automatic", config.rebuild.automatic);
+    let speed = config.rebuild.max_speed.map_or_else(|| NONE.to_owned(), size_text);
+    list.add_text(Now, "[rebuild] max_speed", speed);
+    let hooks = &config.hooks;
+    for (name, hook) in [
+        ("before_fence", &hooks.before_fence),
+        ("after_promote", &hooks.after_promote),
+        ("after_switchover", &hooks.after_switchover),
+        ("on_alarm", &hooks.on_alarm),
+    ] {
+        let text = |hook: &Hook| format!("{:?} within {}", hook.command, shown(hook.timeout));
+        list.add_text(Now, &format!("[hooks] {name}"), hook.as_ref().map_or_else(|| NONE.to_owned(), text));
+    }
     let login = &config.login;
     list.add(Now, "[login] deny_users", &login.deny_users);
     let allow: Vec<String> = login
@@ -187,6 +226,18 @@ fn shown(duration: Duration) -> String {
 }
 
 impl Config {
+    /// What the controller is to work with from now on: its own, with the instances and the rules of `file`. Fails if
+    /// there are no places left for further instances.
+    pub(crate) fn regrouped(&self, file: &Self) -> Result<Self, String> {
+        Ok(Self {
+            instances: members::placed(&self.instances, &file.instances)?,
+            failover: file.failover,
+            rebuild: file.rebuild,
+            hooks: file.hooks.clone(),
+            ..self.clone()
+        })
+    }
+
     /// Takes from `file` what takes effect without a restart; the rest stays as the process runs with it.
     pub(crate) fn take_over(&mut self, file: &Self) {
         let own =

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::section::{Located, Section};
-use super::{Instance, Promotion};
+use sluice_routing::topology::MAX_INSTANCES;
 
-/// Instances per cluster; an `InstanceId` is 16 bits, and every instance costs a control session.
-const MAX_INSTANCES: usize = 64;
+use super::section::{Located, Section};
+use super::{Instance, Promotion, Standing};
+
 /// Instance names become part of MySQL user names (`<replication user>_<name>`).
 const MAX_NAME_CHARS: usize = 24;
 
@@ -76,6 +76,7 @@ fn one(section: Section<'_>) -> Option<Located<Instance>> {
         zone,
         promotion,
         acker,
+        standing: Standing::Member,
     };
     Some(Located { value, line })
 }

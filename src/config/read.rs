@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::instances::is_name;
 use super::section::Section;
 use super::{
-    Accounts, ClientTls, Cluster, Durability, Failover, InstanceTls, LogFormat, Login, OnLeftover, Pooling,
-    ReadScope, Rebuild, Retention, Sessions, Switchover, WithoutAcker, instances, networks, rules, secrets,
-    tls,
+    Accounts, ClientTls, Cluster, Durability, Failover, Hooks, InstanceTls, LogFormat, Login, OnLeftover,
+    Pooling, ReadScope, Rebuild, Retention, Sessions, Switchover, WithoutAcker, hooks, instances, networks,
+    rules, secrets, tls,
 };
 
 /// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
@@ -44,6 +44,7 @@ pub(super) struct Draft {
     pub(super) switchover_line: Option<usize>,
     pub(super) failover: Failover,
     pub(super) rebuild: Rebuild,
+    pub(super) hooks: Hooks,
     pub(super) log_format: LogFormat,
 }
 
@@ -66,6 +67,7 @@ pub(super) fn draft(root: &Section<'_>) -> Draft {
         switchover_line,
         failover: failover(root.child("failover")),
         rebuild: rebuild(root.child("rebuild")),
+        hooks: hooks::hooks(root.child("hooks")),
         log_format: log(root.child("log")),
     }
 }

@@ -96,6 +96,7 @@ pub(super) fn check(notes: &Notes<'_>, draft: Draft) -> Option<Config> {
         switchover: draft.switchover,
         failover: draft.failover,
         rebuild: draft.rebuild,
+        hooks: draft.hooks,
         log_format: draft.log_format,
     })
 }

@@ -238,7 +238,7 @@ fn differences_name_settings_and_hide_secrets() {
     let find = |setting: &str| found.iter().find(|difference| difference.setting == setting).unwrap();
     let age = find("[login] max_age");
     assert_eq!((&*age.from, &*age.to, age.takes_effect), ("1m", "30s", TakesEffect::Now));
-    assert_eq!(find("[[instance]] number 2").takes_effect, TakesEffect::AtRestart);
+    assert_eq!(find("[[instance]] db2").takes_effect, TakesEffect::AtRestart);
     assert_eq!(find("[accounts.control] password").to, "(secret)");
     assert!(!format!("{found:?}").contains("surely secret"));
     assert_eq!(found.len(), 4, "{found:?}");

@@ -54,7 +54,7 @@ impl Adoption {
 /// Adopts by itself: all instances answer, exactly one is writable, all others replicate from it and have
 /// nothing of their own. Otherwise the refusal says what is in doubt.
 pub fn unambiguous(view: &ClusterView, policy: &Policy) -> Result<Adoption, String> {
-    for instance in &view.instances {
+    for instance in view.members() {
         let Some(server) = instance.live() else {
             let error = instance.reach.error().unwrap_or_else(|| "not looked at yet".into());
             return Err(format!("not adopted: {} does not answer ({error})", instance.name));

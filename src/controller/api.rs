@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::record::MarkKind;
+use crate::config::Config;
 
 /// Requests waiting for the controller at once; one more is refused as busy.
 const REQUEST_QUEUE: usize = 32;
@@ -21,6 +22,7 @@ const REQUEST_QUEUE: usize = 32;
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
     requests: mpsc::Sender<Asked>,
+    regroups: mpsc::Sender<Regroup>,
     status: Arc<ArcSwap<Status>>,
     operations: watch::Receiver<Arc<Vec<OperationView>>>,
 }
@@ -34,11 +36,22 @@ pub struct Asked {
     pub answer: oneshot::Sender<Result<String, Refusal>>,
 }
 
+/// Instances and rules as a changed file has them.
+#[derive(Debug)]
+pub struct Regroup {
+    /// What to work with from now on; places that it has are as they were.
+    pub config: Arc<Config>,
+    /// Where the answer goes; after a refusal nothing has changed.
+    pub answer: oneshot::Sender<Result<(), Refusal>>,
+}
+
 /// The controller's ends of a [`ControllerHandle`].
 #[derive(Debug)]
 pub struct ControllerSeat {
     /// Requests to serve.
     pub requests: mpsc::Receiver<Asked>,
+    /// Changed configurations to work with.
+    pub regroups: mpsc::Receiver<Regroup>,
     /// Where to publish the status.
     pub status: Arc<ArcSwap<Status>>,
     /// Where to publish the operations of this process (the running one and the latest ended ones).
@@ -48,11 +61,18 @@ pub struct ControllerSeat {
 /// Makes a connected pair.
 pub fn channel(initial: Status) -> (ControllerHandle, ControllerSeat) {
     let (sender, receiver) = mpsc::channel(REQUEST_QUEUE);
+    // Reloads come one at a time.
+    let (regroups_tx, regroups_rx) = mpsc::channel(1);
     let status = Arc::new(ArcSwap::from_pointee(initial));
     let (operations_tx, operations_rx) = watch::channel(Arc::new(Vec::new()));
     (
-        ControllerHandle { requests: sender, status: Arc::clone(&status), operations: operations_rx },
-        ControllerSeat { requests: receiver, status, operations: operations_tx },
+        ControllerHandle {
+            requests: sender,
+            regroups: regroups_tx,
+            status: Arc::clone(&status),
+            operations: operations_rx,
+        },
+        ControllerSeat { requests: receiver, regroups: regroups_rx, status, operations: operations_tx },
     )
 }
 
@@ -70,13 +90,24 @@ impl ControllerHandle {
     /// Hands a request to the controller. Returns the id of its operation, or why it was refused.
     pub async fn ask(&self, request: Request) -> Result<String, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Refusal {
-            code: RefusalCode::Busy,
-            reason: "the controller does not take requests now".into(),
-            hint: Some("ask again in a few seconds; `sluice status` shows what it does".into()),
-        };
         self.requests.try_send(Asked { request, answer }).map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Has the controller work with these instances and rules from now on, if nothing speaks against it. It may finish
+    /// a step first.
+    pub async fn regroup(&self, config: Arc<Config>) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.regroups.try_send(Regroup { config, answer }).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal {
+        code: RefusalCode::Busy,
+        reason: "the controller does not take requests now".into(),
+        hint: Some("ask again in a few seconds; `sluice status` shows what it does".into()),
     }
 }
 
@@ -189,6 +220,13 @@ pub struct Refusal {
     pub reason: String,
     /// For people: the next thing to type.
     pub hint: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
 }
 
 /// Kinds of refusal.

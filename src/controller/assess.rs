@@ -331,7 +331,10 @@ fn judge_answering(
     }
     // One that is being filled is kept from clients by other means: CLONE refuses a read-only server.
     let second = view.live().find(|(_, other)| {
-        other.uuid != record.primary && other.is_writable() && !record.is_taken_apart(other.uuid)
+        other.uuid != record.primary
+            && other.is_writable()
+            && !record.is_taken_apart(other.uuid)
+            && !other.is_stranger(server)
     });
     if let Some((second, _)) = second {
         return Assessment::new(

@@ -2,12 +2,12 @@
 //!
 //! Never here: I/O, a verdict.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_routing::topology::InstanceId;
 use tokio::sync::watch;
 
-use super::view::{ClusterView, InstanceView};
+use super::view::{ClusterView, InstanceView, Reach};
 use crate::config::Config;
 
 /// The latest view of every instance.
@@ -25,6 +25,22 @@ impl Board {
             InstanceView::unseen(id, instance.name.clone())
         });
         Self { views: Mutex::new(views.collect()), changes: watch::Sender::new(0) }
+    }
+
+    /// Makes places for the instances that have none yet.
+    pub(super) fn grow(&self, config: &Config) {
+        let mut views = self.lock();
+        for (index, instance) in config.instances.iter().enumerate().skip(views.len()) {
+            let id = InstanceId(u16::try_from(index).unwrap_or(u16::MAX));
+            views.push(InstanceView::unseen(id, Arc::clone(&instance.name)));
+        }
+    }
+
+    /// Forgets an instance; its place stays, under this name.
+    pub(super) fn remove(&self, index: usize, name: Arc<str>) {
+        self.update(index, |view| {
+            *view = InstanceView { reach: Reach::Removed, ..InstanceView::unseen(view.id, name) };
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<InstanceView>> {

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_histogram};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::api::{OperationState, Refusal, RefusalCode, StepView, SwitchoverRequest};
 use super::desk::Desk;
 use super::execute::StepError;
+use super::hooks::{self, Event};
 use super::record::Record;
 use super::store::Prepared;
 use super::switchover::{self, Plan, Step};
@@ -76,7 +78,7 @@ fn terms(desk: &Desk, wanted: &SwitchoverRequest) -> Result<Terms, Refusal> {
         )));
     }
     if let Some(name) = &wanted.to
-        && !desk.config.instances.iter().any(|instance| *instance.name == **name)
+        && !desk.config.members().any(|instance| *instance.name == **name)
     {
         let reason = format!("no instance is called {name}");
         return Err(Refusal { code: RefusalCode::UnknownInstance, reason, hint: None });
@@ -270,6 +272,12 @@ impl Performance<'_> {
         if !self.remarks.is_empty() {
             outcome = format!("{outcome}; upkeep will mend: {}", self.remarks.join("; "));
         }
+        let view = self.desk().view();
+        let of = |id: sluice_routing::topology::InstanceId| {
+            hooks::of_instance(self.desk(), view.instances.get(id.index()))
+        };
+        let more = json!({ "old_primary": of(self.plan.from), "new_primary": of(self.plan.to) });
+        hooks::run_beside(&self.conductor.desk, Event::AfterSwitchover, Some(&self.conductor.id), more);
         self.conductor.end(OperationState::Done, outcome, None);
     }
 

@@ -3,25 +3,27 @@
 //!
 //! Never here: a statement to a server, a decision about roles.
 
+mod group;
+mod operations;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
-use super::api::{
-    ControllerSeat, FailoverRequest, GateStatus, OperationState, OperationView, Request, Status, StepView,
-};
+use super::api::{ControllerSeat, GateStatus, OperationView, Status};
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::clock;
-use super::control_session::{Servers, Target, host_and_port};
+use super::control_session::Servers;
 use super::failover::{self, Rules};
 use super::guarantee::{self, Kept, Waited};
+use super::hooks::Beside;
 use super::instance_operations::{AllOperations, InstanceOperations};
 use super::lag::LagMeter;
 use super::observe::Observers;
@@ -35,11 +37,7 @@ use crate::config::{Account, Config, InstanceTlsMode, Promotion};
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 
-/// Operations kept for `sluice status` and `/operations`; older ones are in the history.
-const OPERATIONS_KEPT: usize = 32;
-
-/// The kind of an operation that fills a member; it may run beside one on roles.
-pub(super) const REBUILD: &str = "rebuild";
+pub(super) use operations::{HOOK, REBUILD};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -50,15 +48,18 @@ pub(super) struct Desk {
     /// Where replicas reach each instance.
     pub(super) replication_addresses: Vec<Address>,
     pub(super) board: Arc<Board>,
-    pub(super) observers: Observers,
+    pub(super) observers: Arc<Observers>,
     pub(super) operations: AllOperations,
-    pub(super) publisher: Publisher,
+    pub(super) publisher: Arc<Publisher>,
     /// Upkeep and switchover share it: one of them changes servers at a time.
     pub(super) bench: Arc<tokio::sync::Mutex<()>>,
+    /// Programs that run.
+    pub(super) hooks: Arc<Beside>,
     addresses: Vec<Arc<str>>,
-    store: Store,
-    seat: Seat,
-    state: Mutex<State>,
+    store: Arc<Store>,
+    seat: Arc<Seat>,
+    /// Shared with the desks before and after this one.
+    state: Arc<Mutex<State>>,
 }
 
 /// Whether a failover has opened the new primary for clients.
@@ -115,40 +116,36 @@ impl Desk {
             });
         }
         let board = Arc::new(Board::new(&config));
-        let observers = Observers::start(&config, servers, &board, publisher.feed());
-        let operations =
-            config.instances.iter().map(|i| InstanceOperations::new(Target::control(servers, i)));
-        let reach =
-            |i: &crate::config::Instance| host_and_port(i.replication_address.as_ref().unwrap_or(&i.address));
+        let observers = Arc::new(Observers::start(&config, servers, &board, publisher.feed()));
+        let state = State {
+            record,
+            trust: Trust::Checked,
+            assessment: starting(),
+            assessed_at: clock::now(),
+            coming: None,
+            warm: None,
+            failover: None,
+            floor: None,
+            waited: None,
+            trouble: None,
+            operations: Vec::new(),
+            lags: LagMeter::new(config.sessions.max_lag),
+        };
+        let seat = Seat { status: Arc::clone(&seat.status), operations: seat.operations.clone() };
         Ok(Self {
-            policy: Policy {
-                may_ack: config.instances.iter().map(|instance| instance.acker).collect(),
-                wait_count: config.durability.wait_count(config.instances.len()),
-            },
-            promotion: config.instances.iter().map(|instance| instance.promotion).collect(),
-            replication_addresses: config.instances.iter().map(reach).collect(),
-            addresses: config.instances.iter().map(|instance| Arc::clone(&instance.address)).collect(),
-            operations: operations.collect(),
+            policy: group::policy(&config),
+            promotion: group::promotion(&config),
+            replication_addresses: group::replication_addresses(&config),
+            addresses: group::addresses(&config),
+            operations: group::operations(&config, servers, &[]),
             board,
             observers,
-            publisher,
+            publisher: Arc::new(publisher),
             bench: Arc::new(tokio::sync::Mutex::new(())),
-            store,
-            seat: Seat { status: Arc::clone(&seat.status), operations: seat.operations.clone() },
-            state: Mutex::new(State {
-                record,
-                trust: Trust::Checked,
-                assessment: starting(),
-                assessed_at: clock::now(),
-                coming: None,
-                warm: None,
-                failover: None,
-                floor: None,
-                waited: None,
-                trouble: None,
-                operations: Vec::new(),
-                lags: LagMeter::new(config.sessions.max_lag),
-            }),
+            hooks: Arc::default(),
+            store: Arc::new(store),
+            seat: Arc::new(seat),
+            state: Arc::new(Mutex::new(state)),
             config,
         })
     }
@@ -249,7 +246,7 @@ impl Desk {
     /// The statements of an instance and their grammar.
     pub(super) fn at(&self, id: InstanceId) -> Option<(&InstanceOperations, Grammar)> {
         let version = self.board.view(id.index()).and_then(|view| view.server.map(|s| s.grammar()));
-        Some((self.operations.get(id.index())?, version.unwrap_or(Grammar::Source)))
+        Some((self.operations.get(id.index())?.as_ref(), version.unwrap_or(Grammar::Source)))
     }
 
     /// Whether a switchover or a failover changes servers now.
@@ -335,7 +332,7 @@ impl Desk {
     fn status(&self, state: &State, picture: &Picture<'_>, primary: Option<InstanceId>) -> Status {
         let record = state.record.as_ref();
         let name = |id: InstanceId| picture.view.instances.get(id.index()).map(|view| view.name.to_string());
-        let instances = picture.view.instances.iter().map(|view| {
+        let instances = picture.view.members().map(|view| {
             let address = self.addresses.get(view.id.index()).map_or("", |address| address);
             publish::instance_status(picture, view, address)
         });
@@ -370,103 +367,10 @@ impl Desk {
             },
             instances: instances.collect(),
             alarms,
-            operation: running(&state.operations).cloned(),
-            rebuild: rebuilding(&state.operations).cloned(),
+            operation: operations::running(&state.operations).cloned(),
+            rebuild: operations::rebuilding(&state.operations).cloned(),
             sessions: u64::try_from(feed.registry().len()).unwrap_or(0),
         }
-    }
-
-    /// The operation on roles under way.
-    pub(super) fn running(&self) -> Option<OperationView> {
-        running(&self.state().operations).cloned()
-    }
-
-    /// The rebuild under way.
-    pub(super) fn rebuilding(&self) -> Option<OperationView> {
-        rebuilding(&self.state().operations).cloned()
-    }
-
-    /// Starts showing an operation; returns its id.
-    pub(super) fn begin(&self, kind: &str, target: Option<String>, who: &str) -> String {
-        let id = format!("{:08x}", rand::random::<u32>());
-        self.begin_as(id, kind, target, who)
-    }
-
-    /// The same for one that has an id already.
-    pub(super) fn begin_as(&self, id: String, kind: &str, target: Option<String>, who: &str) -> String {
-        let view = OperationView {
-            id: id.clone(),
-            kind: kind.into(),
-            target,
-            who: who.into(),
-            began: rfc3339(),
-            ..OperationView::default()
-        };
-        let mut state = self.state();
-        state.operations.push(view);
-        let mut surplus = state.operations.len().saturating_sub(OPERATIONS_KEPT);
-        state.operations.retain(|view| {
-            let goes = surplus > 0 && view.state != OperationState::Running;
-            surplus -= usize::from(goes);
-            !goes
-        });
-        self.show(&state);
-        id
-    }
-
-    /// Changes an operation as shown.
-    pub(super) fn operation(&self, id: &str, change: impl FnOnce(&mut OperationView)) {
-        let mut state = self.state();
-        if let Some(view) = state.operations.iter_mut().find(|view| view.id == id) {
-            change(view);
-        }
-        self.show(&state);
-    }
-
-    /// Adds a step to an operation.
-    pub(super) fn step(&self, id: &str, step: StepView) {
-        self.operation(id, |view| view.steps.push(step));
-    }
-
-    /// Ends an operation and writes it to the history.
-    pub(super) fn end(&self, id: &str, state: OperationState, outcome: String, hint: Option<String>) {
-        tracing::info!(operation = id, ?state, %outcome, "operation ended");
-        let mut ended = None;
-        self.operation(id, |view| {
-            view.state = state;
-            view.outcome = Some(outcome);
-            view.hint = hint;
-            ended = Some(view.clone());
-        });
-        if let Some(Err(error)) = ended.map(|view| self.store.remember(&view)) {
-            self.set_trouble(Some(format!("the history can't be written: {error}")));
-        }
-    }
-
-    /// Does what an operation with a single step does, and shows it.
-    pub(super) fn single(
-        &self,
-        kind: &str,
-        request: &Request,
-        target: &str,
-        outcome: Result<String, String>,
-    ) -> String {
-        let who = match request {
-            Request::Adopt { who, .. } | Request::Failover(FailoverRequest { who, .. }) => who.as_str(),
-            Request::Mark { terms, .. } | Request::Pause(terms) => terms.who.as_str(),
-            Request::Unmark { who, .. } | Request::Resume { who } => who.as_str(),
-            Request::Switchover(_) | Request::Rebuild(_) => "operator",
-        };
-        let id = self.begin(kind, Some(target.to_owned()), who);
-        match outcome {
-            Ok(done) => self.end(&id, OperationState::Done, done, None),
-            Err(refused) => self.end(&id, OperationState::Refused, refused, None),
-        }
-        id
-    }
-
-    fn show(&self, state: &State) {
-        self.seat.operations.send_replace(Arc::new(state.operations.clone()));
     }
 }
 
@@ -477,18 +381,4 @@ fn starting() -> Assessment {
         hint: None,
         primary: None,
     }
-}
-
-fn running(operations: &[OperationView]) -> Option<&OperationView> {
-    let runs = |view: &&OperationView| view.state == OperationState::Running && view.kind != REBUILD;
-    operations.iter().rev().find(runs)
-}
-
-fn rebuilding(operations: &[OperationView]) -> Option<&OperationView> {
-    operations.iter().rev().find(|view| view.state == OperationState::Running && view.kind == REBUILD)
-}
-
-/// Now, for people.
-pub(super) fn rfc3339() -> String {
-    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }

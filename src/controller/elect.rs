@@ -25,8 +25,7 @@ pub struct Candidate {
 pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) -> Vec<Candidate> {
     let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
     let mut all: Vec<(Promotion, Candidate)> = view
-        .instances
-        .iter()
+        .members()
         .filter(|instance| instance.server.as_ref().is_none_or(|server| server.uuid != record.primary))
         .map(|instance| {
             let wish = promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);

@@ -433,4 +433,4 @@ fn blockers(rows: &Rows) -> Vec<Blocker> {
 }
 
 /// Shared by the run loop and the operation under way.
-pub(super) type AllOperations = Arc<[InstanceOperations]>;
+pub(super) type AllOperations = Arc<[Arc<InstanceOperations>]>;

@@ -7,6 +7,7 @@
 //!
 //! Never here: a verdict, a statement that changes anything but the lock and the host cache.
 
+mod group;
 mod sight;
 
 use std::sync::Arc;
@@ -15,12 +16,11 @@ use std::time::Duration;
 use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::board::Board;
 use super::clock;
-use super::control_session::{ControlSession, Rows, Servers, SqlError, Target};
+use super::control_session::{ControlSession, Rows, SqlError, Target};
 use super::record::EpochRow;
 use super::statements;
 use super::view::{
@@ -28,6 +28,7 @@ use super::view::{
 };
 use crate::config::Config;
 use crate::feed::Feed;
+pub(super) use group::Observers;
 use sight::Woken;
 
 /// One deadline over name, connect, greeting, TLS, login and all queries of a look.
@@ -56,95 +57,6 @@ enum Command {
     Look,
     TakeLock(oneshot::Sender<bool>),
     ReleaseLock(oneshot::Sender<bool>),
-}
-
-/// The observers of all instances; dropping it ends them.
-#[derive(Debug)]
-pub(super) struct Observers {
-    commands: Vec<mpsc::Sender<Command>>,
-    board: Arc<Board>,
-    _tasks: JoinSet<()>,
-}
-
-impl Observers {
-    /// Starts looking.
-    pub(super) fn start(
-        config: &Arc<Config>,
-        servers: &Arc<dyn Servers>,
-        board: &Arc<Board>,
-        feed: &Arc<Feed>,
-    ) -> Self {
-        let mut tasks = JoinSet::new();
-        let mut commands = Vec::new();
-        for (index, instance) in config.instances.iter().enumerate() {
-            let (sender, receiver) = mpsc::channel(COMMANDS);
-            commands.push(sender);
-            let target = Target::control(servers, instance);
-            let watcher = Watcher {
-                index,
-                admin: Target::control_admin(servers, instance),
-                target: target.clone(),
-                lock: lock_name(config),
-                board: Arc::clone(board),
-                feed: Arc::clone(feed),
-                commands: receiver,
-                session: None,
-                refused: 0,
-                former: Vec::new(),
-            };
-            tasks.spawn(watcher.watch());
-            tasks.spawn(fresh_logins(index, target, Arc::clone(board)));
-        }
-        Self { commands, board: Arc::clone(board), _tasks: tasks }
-    }
-
-    /// Looks at all instances at once.
-    pub(super) async fn look_at_all(&self, deadline: Instant) {
-        let all: Vec<usize> = (0..self.commands.len()).collect();
-        self.look_at(&all, deadline).await;
-    }
-
-    /// Looks at some instances at once.
-    pub(super) async fn look_at(&self, which: &[usize], deadline: Instant) {
-        let before: Vec<(usize, u64)> =
-            which.iter().map(|index| (*index, self.board.looks(*index))).collect();
-        which.iter().for_each(|index| self.ask_twice(*index));
-        for (index, looks) in before {
-            let _ = timeout_at(deadline, self.board.looked(index, looks + 1)).await;
-        }
-    }
-
-    /// Asks for a look and does not wait for it.
-    pub(super) fn look_soon(&self, index: usize) {
-        self.send(index, Command::Look);
-    }
-
-    /// The look under way may have read too early; the one after it has not.
-    fn ask_twice(&self, index: usize) {
-        self.send(index, Command::Look);
-        self.send(index, Command::Look);
-    }
-
-    /// Takes the cluster's lock on an instance, if it is free.
-    pub(super) async fn take_lock(&self, index: usize) -> bool {
-        self.asked(index, Command::TakeLock).await
-    }
-
-    /// Gives the lock back.
-    pub(super) async fn release_lock(&self, index: usize) -> bool {
-        self.asked(index, Command::ReleaseLock).await
-    }
-
-    async fn asked(&self, index: usize, command: impl FnOnce(oneshot::Sender<bool>) -> Command) -> bool {
-        let (answer, answered) = oneshot::channel();
-        self.send(index, command(answer));
-        matches!(timeout(2 * LOOK_DEADLINE, answered).await, Ok(Ok(true)))
-    }
-
-    fn send(&self, index: usize, command: Command) {
-        // A full queue means that a look is about to happen anyway.
-        let _ = self.commands.get(index).map(|sender| sender.try_send(command));
-    }
 }
 
 /// The name of the lock that a Sluice holds on every server of its cluster.

@@ -129,8 +129,10 @@ pub fn plan(
     if record.waits() {
         let unfenced =
             |server: &ServerView| server.semi_sync.is_some() && matches!(server.boot, BootView::Lacks(_));
-        let unfenced =
-            view.live().filter(|(_, server)| unfenced(server) && !record.is_taken_apart(server.uuid));
+        let ours = |server: &ServerView| {
+            !record.is_taken_apart(server.uuid) && !view.is_stranger(server, record.primary)
+        };
+        let unfenced = view.live().filter(|(_, server)| unfenced(server) && ours(server));
         steps.extend(unfenced.map(|(instance, _)| Step::PersistBoot(instance.id)));
     }
     steps
@@ -170,7 +172,11 @@ fn others<'a>(
     view: &'a ClusterView,
     record: &'a Record,
 ) -> impl Iterator<Item = (&'a InstanceView, &'a ServerView)> {
-    view.live().filter(|(_, server)| server.uuid != record.primary && !record.is_taken_apart(server.uuid))
+    view.live().filter(|(_, server)| {
+        server.uuid != record.primary
+            && !record.is_taken_apart(server.uuid)
+            && !view.is_stranger(server, record.primary)
+    })
 }
 
 fn replication(
@@ -303,7 +309,7 @@ pub(super) fn ackers_at_work(view: &ClusterView, record: &Record) -> usize {
 /// is at none, and nobody is attached to the primary but those that are seen: it acknowledges nothing. While it is
 /// recorded, every quorum would wait for it.
 fn replaced_acker(view: &ClusterView, record: &Record, primary: &ServerView) -> Option<Uuid> {
-    let everybody = view.instances.iter().all(|instance| instance.live().is_some());
+    let everybody = view.members().all(|instance| instance.live().is_some());
     let attached = primary.semi_sync.as_ref().map(|semi_sync| semi_sync.clients)?;
     let at_work = ackers_at_work(view, record);
     let seen = usize::try_from(attached).is_ok_and(|attached| attached <= at_work);

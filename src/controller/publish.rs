@@ -83,6 +83,8 @@ pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped>
     let Some(server) = view.server.as_deref() else {
         return Some(match view.reach {
             Reach::NotYet => ReadsStopped::NotYetChecked,
+            // Whoever reads there reads to the end.
+            Reach::Removed => ReadsStopped::Draining,
             Reach::Answers
             | Reach::Refused(_)
             | Reach::Silent
@@ -239,7 +241,7 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
     if let Some(pause) = picture.record.and_then(|record| record.pause.as_ref()) {
         alarms.push(format!("automatic failover is {}; sluice resume ends it", pause.describe()));
     }
-    for view in &picture.view.instances {
+    for view in picture.view.members() {
         let kind = picture.record.and_then(|record| record.mark_kind(&view.name));
         if let Some(error) = view.reach.error() {
             // Whoever works on it knows.
@@ -265,6 +267,15 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
                  (INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so', and _replica)",
                 view.name
             ));
+        }
+        if primary.is_some_and(|primary| server.is_stranger(primary)) {
+            alarms.push(format!(
+                "{0} takes writes and has no transaction in common with this cluster: it is left alone. Correct its \
+                 address and sluice reload; or, if it is to become a member: SET GLOBAL super_read_only=ON on it, then \
+                 sluice rebuild {0}",
+                view.name
+            ));
+            continue;
         }
         if server.uuid != record.primary && is_errant(picture.view, record, server) {
             alarms.push(own_transactions(picture, record, view, server));

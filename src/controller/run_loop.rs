@@ -3,8 +3,10 @@
 //!
 //! Never here: a rule about roles, a statement's text.
 
+mod alarms;
 mod attempts;
 mod refills;
+mod regroups;
 mod requests;
 
 use std::collections::HashMap;
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::adopt::{self, Adoption};
-use super::api::ControllerSeat;
+use super::api::{ControllerSeat, Regroup};
 use super::assess::{self, Assessment, Loss, Trust, Verdict};
 use super::clock;
 use super::control_session::Servers;
@@ -32,6 +34,7 @@ use super::view::{ClusterView, LockView};
 use crate::config::Config;
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
+use alarms::Told;
 use attempts::Attempts;
 use refills::Refills;
 
@@ -82,10 +85,15 @@ pub async fn run_over(
         upkeep: None,
         failed: HashMap::new(),
         interrupted: None,
+        servers,
+        regroup: None,
+        told: Told::default(),
     };
     let mut changes = looped.desk.board.changes();
     loop {
+        looped.regroup();
         looped.round().await;
+        looped.tell_alarms();
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|down| *down) => {
@@ -103,6 +111,7 @@ pub async fn run_over(
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
             refilled = ended(&mut looped.rebuild) => looped.refilled(&refilled),
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
+            Some(regroup) = looped.seat.regroups.recv() => looped.regroup = Some(regroup),
             _ = changes.changed() => {}
             () = sleep_until(Instant::now() + ROUND_EVERY) => {}
         }
@@ -138,6 +147,11 @@ struct Looped {
     failed: HashMap<String, StdInstant>,
     /// The primary's instance, and how often it was interrupted, as seen in the latest round.
     interrupted: Option<(usize, u64)>,
+    servers: Arc<dyn Servers>,
+    /// Other instances and rules, to be gone over to when no step is under way.
+    regroup: Option<Regroup>,
+    /// Alarms of which a program was told.
+    told: Told,
 }
 
 impl Looped {
@@ -175,7 +189,7 @@ impl Looped {
         if let Some(record) = &record {
             self.refill(&view, record, &assessment);
         }
-        if self.upkeep.is_some() {
+        if self.upkeep.is_some() || self.regroup.is_some() {
             return;
         }
         let steps = match (&record, assessment.verdict) {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_histogram, histogram};
+use serde_json::json;
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use super::clock;
 use super::desk::{Desk, Opened};
 use super::execute::StepError;
 use super::failover::{self, Chosen, Decision, Rules, Terms};
+use super::hooks::{self, Event};
 use super::instance_operations::InstanceOperations;
 use super::plan;
 use super::record::{Guarantee, OperationKind, OperationRecord, Phase, Record};
@@ -193,6 +195,8 @@ struct Takeover {
     began: Instant,
     /// The instance of the old primary.
     old: InstanceId,
+    /// Why it counts as lost.
+    evidence: String,
     /// What whoever wanted it has decided.
     terms: Terms,
     /// The record of the old epoch.
@@ -214,7 +218,16 @@ async fn take_over(
     let silent = silent.unwrap_or_default();
     let began = Instant::now();
     let before = plan::close_operation(&before);
-    let mut takeover = Takeover { desk: Arc::clone(desk), id, began, old, terms, before, held: Vec::new() };
+    let mut takeover = Takeover {
+        desk: Arc::clone(desk),
+        id,
+        began,
+        old,
+        evidence: assessment.evidence.clone(),
+        terms,
+        before,
+        held: Vec::new(),
+    };
     takeover.note(
         "detect",
         began,
@@ -293,6 +306,7 @@ impl Takeover {
         let began = Instant::now();
         let recorded = self.take();
         self.noted("record the operation", began, recorded)?;
+        self.warn_before_fence().await;
         let began = Instant::now();
         let stopped = self.revoke().await;
         self.noted("stop receivers", began, stopped)?;
@@ -310,6 +324,31 @@ impl Takeover {
         self.desk.operation(&self.id, |view| view.target = Some(self.name(chosen.winner)));
         self.complete(&chosen).await?;
         Ok(chosen)
+    }
+
+    /// Whoever can cut the old primary off by other means is told to; the quorum counts, whatever comes of it.
+    async fn warn_before_fence(&self) {
+        let began = Instant::now();
+        let view = self.desk.view();
+        let more = json!({
+            "old_primary": hooks::of_instance(&self.desk, view.instances.get(self.old.index())),
+            "evidence": self.evidence,
+        });
+        if let Some((said, how)) = hooks::run(&self.desk, Event::BeforeFence, &self.id, more).await {
+            self.note("hook before_fence", began, &said, &how.unwrap_or_else(|how| format!("failed: {how}")));
+        }
+    }
+
+    fn tell_promoted(&self, chosen: &Chosen) {
+        let view = self.desk.view();
+        let of = |id: InstanceId| hooks::of_instance(&self.desk, view.instances.get(id.index()));
+        let more = json!({
+            "old_primary": of(self.old),
+            "new_primary": of(chosen.winner),
+            "evidence": self.evidence,
+            "loss": self.loss(chosen),
+        });
+        hooks::run_beside(&self.desk, Event::AfterPromote, Some(&self.id), more);
     }
 
     /// The operation is in the record before anything is changed.
@@ -401,6 +440,7 @@ impl Takeover {
         self.desk.operation(&self.id, |view| {
             view.stall_us = u64::try_from(whole.as_micros()).ok();
         });
+        self.tell_promoted(chosen);
         let remarks = self.tidy_up(chosen).await;
         let mut outcome = format!("the primary is {}; {}", self.name(chosen.winner), self.loss(chosen));
         if !remarks.is_empty() {

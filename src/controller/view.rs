@@ -69,6 +69,8 @@ pub enum Reach {
     LoginFailed(String),
     /// The connection broke, or the network said no.
     Broken(String),
+    /// It is no instance any more; only its place is left.
+    Removed,
 }
 
 impl Reach {
@@ -82,13 +84,14 @@ impl Reach {
             Self::Saturated => "saturated",
             Self::LoginFailed(_) => "login_failed",
             Self::Broken(_) => "broken",
+            Self::Removed => "removed",
         }
     }
 
     /// The words for people, when something is wrong.
     pub fn error(&self) -> Option<String> {
         match self {
-            Self::NotYet | Self::Answers => None,
+            Self::NotYet | Self::Answers | Self::Removed => None,
             Self::Refused(times) => Some(format!("connection refused {times} times in a row")),
             Self::Silent => Some("no answer within the deadline".into()),
             Self::Saturated => Some("error 1040: too many connections".into()),
@@ -324,7 +327,8 @@ impl InstanceView {
             | Reach::Silent
             | Reach::Saturated
             | Reach::LoginFailed(_)
-            | Reach::Broken(_) => None,
+            | Reach::Broken(_)
+            | Reach::Removed => None,
         }
     }
 
@@ -353,6 +357,17 @@ impl ClusterView {
     /// The name of a server, or its uuid when it was never seen.
     pub fn name_of(&self, uuid: Uuid) -> String {
         self.by_uuid(uuid).map_or_else(|| uuid.to_string(), |i| i.name.to_string())
+    }
+
+    /// All that are in the configuration now.
+    pub fn members(&self) -> impl Iterator<Item = &InstanceView> {
+        self.instances.iter().filter(|instance| instance.reach != Reach::Removed)
+    }
+
+    /// Whether this server is none of the cluster's; see [`ServerView::is_stranger`].
+    pub fn is_stranger(&self, server: &ServerView, primary: Uuid) -> bool {
+        let primary = self.by_uuid(primary).and_then(|instance| instance.server.as_deref());
+        primary.is_some_and(|primary| server.is_stranger(primary))
     }
 
     /// Instances that answer, with what they answered.
@@ -415,6 +430,16 @@ impl ServerView {
     pub fn errant(&self, primary: &Self) -> GtidSet {
         let extra = self.executed_before.subtract(&primary.executed);
         extra.subtract(&extra.of(primary.uuid))
+    }
+
+    /// Whether this is somebody else's server, as behind a wrong address: it takes writes and has transactions, none of
+    /// them of this cluster. It is left alone.
+    pub fn is_stranger(&self, primary: &Self) -> bool {
+        self.is_writable()
+            && self.epoch_row.is_none()
+            && !self.executed.is_empty()
+            && !primary.executed.is_empty()
+            && self.executed.subtract(&primary.executed) == *self.executed
     }
 
     /// Transactions of `primary` that it has not executed.

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
 mod faults;
+mod hooks;
 mod marks;
 mod starved;
 

@@ -2,6 +2,8 @@
 //!
 //! Never here: a restart of the process under test.
 
+mod members;
+
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;

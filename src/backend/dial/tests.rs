@@ -31,7 +31,8 @@ async fn dial(words: &[u8], mode: InstanceTlsMode) -> DialError {
 async fn dial_at(address: &str, mode: InstanceTlsMode) -> DialError {
     let tls = Arc::new(Tls::new(&InstanceTls { mode, ca: None, files: None }).unwrap());
     let endpoints = vec![Endpoint { address: address.into() }];
-    let dialer = Dialer { endpoints, places: Places::new(1, 1), tls: tls.into() };
+    let dialer =
+        Dialer { endpoints: ArcSwap::from_pointee(endpoints), places: Places::new(1, 1), tls: tls.into() };
     let login = BackendLogin {
         user: (*b"app").into(),
         secret: Some(Secret::new(Password::new(b"x".to_vec()))),

@@ -86,7 +86,7 @@ pub(super) fn judge(
     let name = &primary.name;
     let silent = primary.unanswered(now);
     match &primary.reach {
-        Reach::NotYet | Reach::Answers => {
+        Reach::NotYet | Reach::Answers | Reach::Removed => {
             Assessment::new(Verdict::Starting, "the primary has not been looked at yet")
         }
         Reach::Saturated => suspected(format!("{name} is saturated: error 1040, too many connections")),

@@ -34,11 +34,11 @@ pub struct Logins {
 /// Asks every member of the configuration.
 pub async fn ask(config: &Config, logins: &Logins) -> Facts {
     let mut asking = JoinSet::new();
-    for (place, instance) in config.instances.iter().enumerate() {
+    for (place, instance) in config.members().enumerate() {
         let (instance, logins) = (instance.clone(), logins.clone());
         asking.spawn(async move { (place, member(&instance, &logins).await) });
     }
-    let mut members = Vec::with_capacity(config.instances.len());
+    let mut members = Vec::with_capacity(config.members().count());
     while let Some(asked) = asking.join_next().await {
         // One that panicked is missing in the report, and with it from what was examined.
         members.extend(asked.ok());
@@ -47,7 +47,7 @@ pub async fn ask(config: &Config, logins: &Logins) -> Facts {
     Facts {
         members: members.into_iter().map(|(_, member)| member).collect(),
         wanted: Wanted {
-            wait_count: config.durability.wait_count(config.instances.len()),
+            wait_count: config.durability.wait_count(config.members().count()),
             max_backend: config.sessions.max_backend,
             control: config.accounts.control.user.clone(),
             replication: config.accounts.replication.user.clone(),

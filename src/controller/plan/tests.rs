@@ -29,6 +29,25 @@ fn semi_sync(view: &mut ClusterView, number: usize, change: impl FnOnce(&mut Sem
 }
 
 #[test]
+fn a_stranger_is_left_alone() {
+    let stranger = |executed: &'static str| {
+        steps(|view| {
+            // Somebody else's server behind a wrong address.
+            view.instances[2].server = Some(std::sync::Arc::new(ServerView {
+                uuid: uuid(9),
+                executed: set(executed),
+                boot: BootView::Lacks(vec!["super_read_only"]),
+                lock: LockView::Ours,
+                semi_sync: Some(SemiSyncView::default()),
+                ..ServerView::default()
+            }));
+        })
+    };
+    assert_eq!(stranger("9:1-7"), []);
+    assert!(stranger("9:1-7,1:1-3").contains(&Step::Fence(DB3)), "a part of our history: one of ours");
+}
+
+#[test]
 fn a_healthy_cluster_needs_nothing() {
     assert_eq!(steps(|_| {}), []);
 }

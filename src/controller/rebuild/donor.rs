@@ -39,7 +39,7 @@ pub fn donors(
     let own = view.instances.get(recipient.id.index()).and_then(InstanceView::live);
     let mut fitting = Vec::new();
     let mut reasons = Vec::new();
-    for instance in view.instances.iter().filter(|instance| instance.id != recipient.id) {
+    for instance in view.members().filter(|instance| instance.id != recipient.id) {
         let unwanted =
             from.filter(|from| **from != *instance.name).map(|_| "another one is asked for".to_owned());
         match unwanted.or_else(|| against(view, record, instance, own)) {

@@ -120,12 +120,12 @@ impl Looped {
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), Refusal> {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), Refusal> {
         self.desk.change(change).map(drop).map_err(|error| not_now(error.to_string(), None))
     }
 
     fn known(&self, name: &str) -> Result<(), Refusal> {
-        let names: Vec<&str> = self.desk.config.instances.iter().map(|instance| &*instance.name).collect();
+        let names: Vec<&str> = self.desk.config.members().map(|instance| &*instance.name).collect();
         if names.contains(&name) {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Looped {
         })
     }
 
-    fn idle(&self) -> Result<(), Refusal> {
+    pub(super) fn idle(&self) -> Result<(), Refusal> {
         let busy = self.switchover.is_some() || self.takeover.is_some();
         let Some(running) = self.desk.running().filter(|_| busy) else { return Ok(()) };
         Err(Refusal {
