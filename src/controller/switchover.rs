@@ -317,7 +317,15 @@ pub fn draw(view: &ClusterView, record: &Record, to: InstanceId, policy: &Policy
         free.iter().take(k).map(|(instance, server)| (instance.id, server.uuid)).collect();
     let remaining: Vec<Uuid> =
         record.ackers.iter().copied().filter(|uuid| !movers.iter().any(|(_, mover)| mover == uuid)).collect();
-    let fits = movers.len() == k && remaining.len() >= k;
+    let acks = |server: &ServerView| {
+        server.replicates_from(from_uuid) && server.semi_sync.as_ref().is_some_and(|s| s.acking_now.is_on())
+    };
+    if k > 0 && record.is_acker(target.uuid) && !acks(target) {
+        return Err("the target is a recorded acker and does not acknowledge yet".to_owned());
+    }
+    // While the chain stands commits wait for these alone.
+    let at_work = view.live().filter(|(_, server)| remaining.contains(&server.uuid) && acks(server)).count();
+    let fits = movers.len() == k && at_work >= k;
     if !fits && movers.len() < k {
         let able = policy.may_ack(from.id) && from.live().is_some_and(|server| server.semi_sync.is_some());
         if !able || movers.len() + 1 < k {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
-use crate::controller::pictures::{healthy, policy, record, spoil_channel, uuid};
-use crate::controller::view::Thread;
+use crate::controller::pictures::{healthy, policy, record, spoil, spoil_channel, uuid};
+use crate::controller::view::{Switch, Thread};
 
 const DB1: InstanceId = InstanceId(0);
 const DB2: InstanceId = InstanceId(1);
@@ -52,6 +52,19 @@ fn a_target_that_would_wait_for_ever_is_refused() {
     assert!(draw(&view, &two, DB2, &policy(3)).unwrap_err().contains("1 of 2 ackers"));
     // With one acknowledgement the old primary can give it.
     assert_eq!(draw(&view, &record(3), DB2, &policy(3)).unwrap().chain, Chain::InStall(vec![DB1]));
+}
+
+#[test]
+fn a_chain_counts_on_those_who_acknowledge_now() {
+    let silent = |members: u16, count: u16, number: usize| {
+        let mut view = healthy(members);
+        spoil(&mut view, number, |server| server.semi_sync.as_mut().unwrap().acking_now = Switch::Off);
+        draw(&view, &Record { wait_count: count, ..record(members) }, DB2, &policy(members))
+    };
+    // Those that stay would be db2 and db5.
+    assert_eq!(silent(5, 2, 5).unwrap().chain, Chain::InStall(vec![DB3, InstanceId(3)]));
+    assert!(silent(3, 1, 2).unwrap_err().contains("does not acknowledge yet"));
+    assert!(silent(3, 0, 2).is_ok());
 }
 
 #[test]
