@@ -78,7 +78,7 @@ reasons! {
         /// The account's plugin is not about a password, so nobody but the client can log in with it.
         ClientLogin = "client_login", "Only the client itself can log in to its account, so there is no other connection for it.";
         /// A procedure was called, a moment ago.
-        ProcedureCall = "procedure_call", "A procedure was called; whether it left a temporary table is asked behind it.";
+        ProcedureCall = "procedure_call", "A procedure was called; whether it left a temporary table or other roles is asked behind it.";
         /// A procedure, a trigger or SQL EXECUTE changed session state.
         Unprovable = "unprovable", "A procedure, a trigger or EXECUTE changed session state in a way that can't be known.";
     }

@@ -59,6 +59,7 @@ pub enum Fate {
 #[must_use]
 pub fn fate(statement: &Statement, seen: Seen, facts: &SessionFacts) -> Fate {
     let locks = statement.effects.begins_any(&[PinReason::TableLocks, PinReason::GlobalReadLock]);
+    let several = statement.effects.has(Effect::SeveralStatements);
     let ties = facts.would_tie(statement) || needs_primary_among_others(statement);
     match statement.intent {
         // Without a word about it, what begins within a read-only transaction is read-only (seen on 9.7.4).
@@ -79,7 +80,8 @@ pub fn fate(statement: &Statement, seen: Seen, facts: &SessionFacts) -> Fate {
         // What it asks for is brought along, or is about this very server.
         Intent::NeedsPrimary(_) if !ties && !statement.effects.has(Effect::Unprovable) => Fate::Stays,
         Intent::SessionState | Intent::NeedsPrimary(_) | Intent::Write(_) if seen == Seen::Nothing => Fate::Moves,
-        Intent::Write(WriteKind::Data | WriteKind::TemporaryTable) => Fate::Refuses,
+        // The first of several may end the transaction.
+        Intent::Write(WriteKind::Data | WriteKind::TemporaryTable) if !several => Fate::Refuses,
         Intent::SessionState | Intent::NeedsPrimary(_) | Intent::Write(_) if ties => Fate::RollsBack,
         // A procedure or function that only reads; should it leave something, the server tells.
         Intent::SessionState | Intent::NeedsPrimary(_) | Intent::Write(_) => Fate::Stays,
@@ -154,6 +156,8 @@ mod tests {
             "the text reads differently then"
         );
         assert_eq!(fates("SELECT 1; INSERT INTO t VALUES (1)"), [Fate::Moves, Fate::RollsBack]);
+        let begins = "START TRANSACTION READ WRITE; INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)";
+        assert_eq!(fates(begins), [Fate::Moves, Fate::RollsBack]);
         assert_eq!(fates("SELECT 1; SELECT 2"), [Fate::Stays; 2]);
         assert_eq!(fates("SELECT f(1)"), [Fate::Moves, Fate::Stays]);
         assert_eq!(fates("BEGIN"), [Fate::Moves; 2]);

@@ -147,7 +147,8 @@ impl SessionFacts {
     }
 
     /// Whether the statement would tie the session to its connection, as far as its text tells.
-    pub(crate) fn would_tie(&self, statement: &Statement) -> bool {
+    #[must_use]
+    pub fn would_tie(&self, statement: &Statement) -> bool {
         statement.effects.begins_any(PinReason::ALL) || self.loses_texts(&statement.effects)
     }
 

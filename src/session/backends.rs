@@ -2,6 +2,7 @@
 //!
 //! Never here: which instance a statement goes to, an answer to the client.
 
+mod asking;
 mod marks;
 mod not_ready;
 
@@ -19,7 +20,7 @@ use sluice_protocol::{Capabilities, StatusFlags, TrackerFilter, frame_payload};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use marks::{Hidden, LastUser, Roles, Trackers, Variables};
+pub(crate) use marks::{Hidden, LastUser, Roles, Trackers, Users};
 pub(crate) use not_ready::NotReady;
 use not_ready::unsettled;
 
@@ -59,9 +60,9 @@ pub(crate) struct Backend {
     pub(crate) hidden: Hidden,
     /// Whose last statement was the last on it.
     pub(crate) last_user: LastUser,
-    /// Whose user variables may be on it.
-    pub(crate) variables: Variables,
-    /// How many CREATE TABLE ran on it, as the server counts; `None`: some more since it was asked.
+    /// Who has used it since it was opened or reset.
+    pub(crate) users: Users,
+    /// How many CREATE TABLE and SET ROLE ran on it, as the server counts; `None`: some more since it was asked.
     pub(crate) created: Option<u64>,
     /// Whose session trackers are on.
     pub(crate) trackers: Trackers,
@@ -88,12 +89,17 @@ impl Pooled for Backend {
     fn distance(&self, wanted: &Arc<Settings>) -> Option<u32> {
         match self.hidden {
             Hidden::Nothing => distance(&self.has, wanted),
-            Hidden::Possible => distance(&self.has, wanted).map(|distance| distance + RESET_COST),
+            Hidden::OfTriggers | Hidden::Possible => {
+                distance(&self.has, wanted).map(|distance| distance + RESET_COST)
+            }
         }
     }
 
     fn outlives_owner(&self) -> bool {
-        self.hidden == Hidden::Nothing
+        match self.hidden {
+            Hidden::Nothing | Hidden::OfTriggers => true,
+            Hidden::Possible => false,
+        }
     }
 
     fn let_go(mut self) {
@@ -120,7 +126,7 @@ impl Backend {
             statements: ServerStatements::default(),
             hidden: Hidden::Nothing,
             last_user: LastUser::ThisSession,
-            variables: Variables::Nobodys,
+            users: Users::Nobody,
             created: Some(0),
             trackers: Trackers::Ours,
             left: None,
@@ -141,7 +147,7 @@ impl Backend {
             }
         }
         if !self.has.user_variables().is_empty() {
-            self.variables = self.variables.set(false);
+            self.users = self.users.used();
         }
         if use_as != UseAs::Reader && self.insert_id != state.last_insert_id() {
             // Any number is accepted.
@@ -155,7 +161,7 @@ impl Backend {
     /// Another session takes it over.
     pub(crate) fn hand_on(&mut self) {
         self.last_user = LastUser::Another;
-        self.variables = self.variables.handed_on();
+        self.users = self.users.handed_on();
     }
 
     /// Makes equal values the same, always keeping the one with the lower address, so that all who share
@@ -225,6 +231,7 @@ impl Backend {
                         self.accepted.clear();
                     }
                     self.accepted.insert(*hash);
+                    self.created = self.created.filter(|_| !matches!(step, Restore::Role(_)));
                 }
             }
         }
@@ -275,7 +282,8 @@ impl Backend {
             build::query(tracker_statement(), connection.capabilities),
             build::set_option(option).to_vec(),
         ];
-        if roles == Roles::OfLogin && !connection.role.is_empty() {
+        let sets_role = roles == Roles::OfLogin && !connection.role.is_empty();
+        if sets_role {
             payloads.push(build::query(&role, connection.capabilities));
         }
         let mut bytes = BytesMut::new();
@@ -288,52 +296,39 @@ impl Backend {
                 return Err(NotReady::Refused(error));
             }
         }
-        self.has = Arc::new(Settings::fresh_after_reset(self.has.schema()));
-        self.statements = ServerStatements::default();
-        self.insert_id = 0;
-        self.hidden = match roles {
+        self.note_reset(match roles {
             Roles::OfLogin => Hidden::Nothing,
             Roles::AsTheyAre => Hidden::Possible,
-        };
-        self.last_user = LastUser::Another;
-        self.trackers = Trackers::Ours;
-        self.created = Some(0);
-        self.variables = Variables::Nobodys;
+        });
+        self.created = self.created.filter(|_| !sets_role);
         Ok(())
     }
 
-    /// How many CREATE TABLE, also of temporary tables and within procedures, ran on the connection; `None` if the server
-    /// does not say.
-    pub(crate) async fn count_created(&mut self) -> Result<Option<u64>, NotReady> {
-        let answer = self.query(b"SHOW SESSION STATUS LIKE 'Com_create_table'").await?;
-        let Answer::Rows { rows, .. } = answer else { return Ok(None) };
-        let value = rows.first().and_then(|row| row.get(1)).and_then(Option::as_deref);
-        Ok(value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()))
-    }
-
-    /// The statement that sets the roles which are active, right after a reset; `None`: it can't be told.
-    pub(crate) async fn active_roles(&mut self) -> Result<Option<Vec<u8>>, NotReady> {
-        let Answer::Rows { rows, .. } = self.query(b"SELECT CURRENT_ROLE()").await? else { return Ok(None) };
-        let roles = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
-        // Quoted like this by servers whose global sql_mode has ANSI_QUOTES: a string elsewhere.
-        Ok(roles.filter(|roles| !roles.contains(&b'"')).map(|roles| [b"SET ROLE ", roles].concat()))
-    }
-
-    /// The status flags of the session on this connection now.
-    pub(crate) async fn status(&mut self) -> Result<StatusFlags, NotReady> {
-        match self.command(&build::ping()).await? {
-            Answer::Ok(summary) | Answer::Rows { end: summary, .. } => Ok(summary.status),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
+    /// The same before another session's first statement on it: together with that statement, if nothing of it can be
+    /// refused.
+    pub(crate) async fn cleanse(&mut self) -> Result<(), NotReady> {
+        if self.hidden == Hidden::Possible || self.has.changes_role() || self.has.multi_statements().is_some()
+        {
+            return self.reset(Roles::OfLogin).await;
         }
+        // Nothing that still waits to be sent outlasts the reset.
+        self.first.clear();
+        self.first_answers = 0;
+        self.send_first(&build::reset_connection(), 1);
+        self.send_first(&build::query(tracker_statement(), self.connection.capabilities), 1);
+        self.note_reset(Hidden::Nothing);
+        Ok(())
     }
 
-    /// The same behind an error, leaving ROW_COUNT() at the -1 that the error set: telling the server once more
-    /// whether it may take several statements is answered by an EOF, which sets -1 as well (a ping's OK sets 0).
-    pub(crate) async fn status_after_error(&mut self, known: SetOption) -> Result<StatusFlags, NotReady> {
-        match self.command(&build::set_option(known)).await? {
-            Answer::Ok(summary) | Answer::Rows { end: summary, .. } => Ok(summary.status),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
-        }
+    fn note_reset(&mut self, hidden: Hidden) {
+        self.has = Arc::new(Settings::fresh_after_reset(self.has.schema()));
+        self.statements = ServerStatements::default();
+        self.insert_id = 0;
+        self.hidden = hidden;
+        self.last_user = LastUser::Another;
+        self.trackers = Trackers::Ours;
+        self.created = Some(0);
+        self.users = Users::Nobody;
     }
 
     /// The server's id of one of the client's statements, which is prepared if need be: in the state that the
@@ -464,11 +459,10 @@ impl Backend {
 /// What a connection is brought in step for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UseAs {
-    /// Statements that may write, or ask for the last insert id.
+    /// Statements that may write, begin a transaction, read user variables or ask for the last insert id: they would find
+    /// what others have left.
     Writer,
-    /// As above, and they read user variables.
-    VariableReader,
-    /// Reads only.
+    /// Reads only, and settings.
     Reader,
 }
 

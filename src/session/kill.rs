@@ -14,7 +14,7 @@ use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, Trackers};
+use super::backends::{Backend, Hidden, NotReady, Roles, Trackers};
 use super::failure::{Cause, ClientFault, Failure};
 use super::state::SessionState;
 use super::{End, Session};
@@ -153,10 +153,11 @@ impl Session {
         let instances: Vec<_> = self.context.feed.topology().instances.iter().map(|known| known.id).collect();
         for instance in instances {
             let Some(backend) = self.own(instance) else { continue };
-            backend.last_user = LastUser::Another;
+            // To its client the session is another one from now on.
+            backend.hand_on();
             let (hidden, trackers) = (backend.hidden, backend.trackers);
             let lent = trackers != Trackers::Ours;
-            let held = hidden == Hidden::Possible || lent || self.home == Some(instance);
+            let held = hidden != Hidden::Nothing || lent || self.home == Some(instance);
             let roles = if home == Some(instance) { Roles::AsTheyAre } else { Roles::OfLogin };
             if held
                 && let Some(backend) = self.backends.get_mut(instance)

@@ -15,6 +15,7 @@ use sluice_routing::decide::{
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{Intent, Statement};
 use sluice_routing::pin::PinReason;
+use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::time::{Instant, sleep};
 
@@ -179,11 +180,8 @@ impl Session {
         let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
         // Within a transaction anything may be asked, LAST_INSERT_ID() as well.
         let begins = matches!(statement.intent, Intent::TransactionStart { .. }) || !self.facts.autocommit();
-        let use_as = match reads_variables(statement) {
-            true => UseAs::VariableReader,
-            false if begins => UseAs::Writer,
-            false => UseAs::Reader,
-        };
+        let finds = finds_traces(statement, &self.facts);
+        let use_as = if begins || finds { UseAs::Writer } else { UseAs::Reader };
         match self.ready(replica, topology, use_as, deadline).await {
             Ok(()) => true,
             Err(error) => {
@@ -214,7 +212,7 @@ impl Session {
             self.hold(deadline, Cause::NoPrimary).await?;
             return Ok(None);
         };
-        let use_as = if reads_variables(statement) { UseAs::VariableReader } else { UseAs::Writer };
+        let use_as = self.use_of_primary(statement);
         match self.ready(primary, topology, use_as, deadline).await {
             Ok(()) => {}
             // The current schema is gone: a USE of another one is what the client will send next.
@@ -246,6 +244,25 @@ impl Session {
         }
         self.seat.leave();
         Ok(None)
+    }
+
+    /// What a statement needs the primary's connection for.
+    fn use_of_primary(&self, statement: &Statement) -> UseAs {
+        let alone = self.facts.autocommit() && !self.facts.null_finds_last_insert();
+        let blind = alone && !finds_traces(statement, &self.facts);
+        match statement.intent {
+            Intent::HarmlessRead | Intent::SessionState if blind => UseAs::Reader,
+            Intent::HarmlessRead
+            | Intent::SessionState
+            | Intent::NeedsPrimary(_)
+            | Intent::LastStatement
+            | Intent::ConnectionId { .. }
+            | Intent::Kill { .. }
+            | Intent::TransactionStart { .. }
+            | Intent::TransactionEnd { .. }
+            | Intent::Savepoint
+            | Intent::Write(_) => UseAs::Writer,
+        }
     }
 
     /// Counts a wait and shows it until what is returned is dropped.
@@ -356,8 +373,15 @@ impl Session {
     }
 }
 
-fn reads_variables(statement: &Statement) -> bool {
-    statement.effects.has(Effect::ReadsUserVariable)
+/// Whether a statement could find what others have left on a connection without anybody being told, or ties the session
+/// to a connection on which later ones could.
+fn finds_traces(statement: &Statement, facts: &SessionFacts) -> bool {
+    let effects = &statement.effects;
+    let reads = [Effect::ReadsUserVariable, Effect::Unprovable, Effect::SeveralStatements];
+    // Of too many user variables some are left to the connection.
+    reads.iter().any(|&effect| effects.has(effect))
+        || !effects.assignments().is_empty()
+        || facts.would_tie(statement)
 }
 
 /// Shows a session as held for as long as it lives.

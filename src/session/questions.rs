@@ -1,5 +1,5 @@
 //! What has to be asked of a connection behind a statement: the trackers that it was lent, whether a procedure made a
-//! temporary table.
+//! temporary table or set roles.
 //!
 //! Asking takes away what SHOW WARNINGS and the like would tell. So it waits for the client's next statement that is no
 //! such question, and comes before that is placed: where it may go hangs on the answer. A client that sends nothing is
@@ -51,7 +51,7 @@ impl Session {
         self.ask_what_was_created(last).await;
     }
 
-    /// Before a procedure is called: how many tables were created on the connection so far.
+    /// Before a procedure is called: how many tables were created and roles set on the connection so far.
     pub(super) async fn before_call(&mut self, instance: InstanceId, statement: &Statement) {
         let call = statement.intent == Intent::Write(WriteKind::Call);
         if let Some(backend) = self.backends.get_mut(instance)
@@ -66,15 +66,17 @@ impl Session {
         }
     }
 
-    /// A procedure can leave a temporary table behind, and `CREATE TEMPORARY TABLE ... SELECT` is told by no tracker. Until
-    /// the server was asked, the session stays where it is.
+    /// A procedure can leave a temporary table or other roles behind, and neither `CREATE TEMPORARY TABLE ... SELECT` nor
+    /// SET ROLE is told by a tracker. Until the server was asked, the session stays where it is.
     pub(super) fn note_created(&mut self, instance: InstanceId, statement: &Statement) {
         match statement.intent {
             Intent::Write(WriteKind::Call) => {
                 self.called_procedure = true;
                 self.facts.hold(PinReason::ProcedureCall, None);
             }
-            Intent::Write(WriteKind::Definition | WriteKind::TemporaryTable) | Intent::NeedsPrimary(_) => {
+            Intent::Write(WriteKind::Definition | WriteKind::TemporaryTable)
+            | Intent::NeedsPrimary(_)
+            | Intent::SessionState => {
                 if let Some(backend) = self.backends.get_mut(instance) {
                     backend.created = None;
                 }
@@ -86,14 +88,13 @@ impl Session {
             | Intent::TransactionStart { .. }
             | Intent::TransactionEnd { .. }
             | Intent::Savepoint
-            | Intent::SessionState
             | Intent::Write(
                 WriteKind::Data | WriteKind::Account | WriteKind::Xa | WriteKind::Administration,
             ) => {}
         }
     }
 
-    /// Whether tables were created since a procedure was called: then something may be left of them.
+    /// Whether tables were created or roles set since a procedure was called: then something may be left of that.
     async fn ask_what_was_created(&mut self, instance: InstanceId) {
         if !std::mem::take(&mut self.called_procedure) {
             return;

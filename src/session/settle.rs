@@ -105,11 +105,10 @@ impl Session {
         let unseen = told.changes.state_changed && statement.intent == Intent::HarmlessRead;
         if effects.has(Effect::Unprovable) || half_done || unseen {
             backend.hidden = Hidden::Possible;
+        } else if matches!(statement.intent, Intent::Write(_)) && backend.hidden == Hidden::Nothing {
+            backend.hidden = Hidden::OfTriggers;
         }
-        let hidden = effects.has(Effect::Unprovable) || matches!(statement.intent, Intent::Write(_));
-        if hidden || effects.has(Effect::ReadsUserVariable) || !effects.assignments().is_empty() {
-            backend.variables = backend.variables.set(hidden);
-        }
+        backend.users = backend.users.used();
         // A connection whose schema could not be set to the session's has it only if the server said so.
         let schema_known = told.changes.schema.is_some() || backend.has.schema() == before.schema();
         backend.has = match schema_known {

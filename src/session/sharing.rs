@@ -12,7 +12,7 @@ use sluice_routing::topology::{InstanceId, Reads, ReadsStopped, Topology};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::backends::{Backend, Hidden, LastUser, NotReady, Roles, UseAs, Variables};
+use super::backends::{Backend, Hidden, LastUser, NotReady, UseAs, Users};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -61,7 +61,7 @@ impl Session {
         deadline: Instant,
     ) -> Result<(), NotReady> {
         let how = self.take_connection(instance, topology, Source::Any, deadline).await?;
-        self.clear_variables(instance, use_as).await?;
+        self.clear_traces(instance, use_as).await?;
         let result = self.restore(instance, use_as).await;
         let Err(NotReady::Refused(_) | NotReady::Lost | NotReady::RefusedFirst | NotReady::Unfit) = result
         else {
@@ -80,17 +80,21 @@ impl Session {
         result
     }
 
-    /// Takes away what other sessions have left in user variables, if they are going to be read.
-    async fn clear_variables(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
+    /// Takes away what other sessions may have left without a trace in the answers, if it could be found.
+    async fn clear_traces(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
         let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
-        if use_as != UseAs::VariableReader || backend.variables != Variables::Others {
+        if use_as == UseAs::Reader || backend.users != Users::Others {
             return Ok(());
         }
-        let reset = backend.reset(Roles::OfLogin).await;
-        if reset.is_err() {
+        if backend.last_user == LastUser::ThisSession {
+            self.read_off(instance).await;
+        }
+        let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
+        let cleansed = backend.cleanse().await;
+        if cleansed.is_err() {
             self.backends.drop_connection(instance);
         }
-        reset
+        cleansed
     }
 
     async fn restore(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
@@ -198,8 +202,8 @@ impl Session {
         if backend.hand_over_left().await.is_err() {
             return None;
         }
-        let reset = backend.hidden == Hidden::Possible;
-        if reset && backend.reset(Roles::OfLogin).await.is_err() {
+        let reset = backend.hidden != Hidden::Nothing;
+        if reset && backend.cleanse().await.is_err() {
             return None;
         }
         backend.hand_on();

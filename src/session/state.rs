@@ -85,6 +85,16 @@ impl Settings {
         Self { role: Some(statement.into()), ..self.clone() }
     }
 
+    /// Whether other roles are active than after the login.
+    pub(crate) fn changes_role(&self) -> bool {
+        self.role.is_some()
+    }
+
+    /// What COM_SET_OPTION said last of several statements in one text; `None`: as the login said.
+    pub(crate) fn multi_statements(&self) -> Option<bool> {
+        self.multi_statements
+    }
+
     fn variable(&self, name: &str) -> Option<&Value> {
         self.variables.get(name)
     }
@@ -256,7 +266,7 @@ impl SessionState {
 
     /// What COM_SET_OPTION said last of several statements in one text; `None`: as the login said.
     pub(crate) fn multi_statements(&self) -> Option<bool> {
-        self.settings.multi_statements
+        self.settings.multi_statements()
     }
 
     /// COM_SET_OPTION was answered with success.

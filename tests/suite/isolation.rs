@@ -20,6 +20,7 @@ mod model;
 mod operations;
 mod sequence;
 mod settings;
+mod untold;
 
 use std::sync::Arc;
 
@@ -121,4 +122,9 @@ fn fewer_connections_than_workers_serve_many_sessions() {
 fn no_answer_reaches_another_session() {
     let (runtime, ground) = on_one_server(3);
     runtime.block_on(between::answers_reach_nobody_else(&ground));
+}
+
+#[test]
+fn nothing_untold_is_found_by_others() {
+    runtime().block_on(untold::nothing_untold_is_found_by_others());
 }

@@ -7,7 +7,10 @@
 pub(crate) enum Hidden {
     /// No.
     Nothing,
-    /// It has to be reset before another session uses it.
+    /// A write ran on it, and what a trigger leaves (a temporary table, a lock, a user variable) servers tell nobody. It
+    /// has to be reset before another session uses it.
+    OfTriggers,
+    /// The same of code that the session ran itself. With its session gone nobody uses it any more.
     Possible,
 }
 
@@ -29,36 +32,33 @@ pub(crate) enum LastUser {
     Another,
 }
 
-/// Whose user variables may be on a connection. One that was set and is NULL again is not as if it had never been: it
-/// has a type. And triggers set some that nobody hears of.
+/// Who has used a connection since its login or a reset, and may have left what nobody is told of: a read calls a function
+/// through a view, which sets a user variable; and one that was set and is NULL again is not as if it had never been: it
+/// has a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Variables {
-    /// None were set since the login or a reset.
-    Nobodys,
-    /// The session's that has it.
-    ThisSessions,
-    /// Another session's as well, and none of this session's that could not be set again.
+pub(crate) enum Users {
+    /// Nobody.
+    Nobody,
+    /// Only the session that has it.
+    ThisSession,
+    /// Others as well.
     Others,
-    /// Another session's, and some of this one's that only this server knows.
-    Both,
 }
 
-impl Variables {
-    /// The session has set some; `hidden`: which, nobody knows.
-    pub(crate) const fn set(self, hidden: bool) -> Self {
+impl Users {
+    /// The session has run a statement.
+    pub(crate) const fn used(self) -> Self {
         match self {
-            Self::Nobodys | Self::ThisSessions => Self::ThisSessions,
-            Self::Others if hidden => Self::Both,
+            Self::Nobody | Self::ThisSession => Self::ThisSession,
             Self::Others => Self::Others,
-            Self::Both => Self::Both,
         }
     }
 
     /// Another session gets the connection.
-    pub(super) const fn handed_on(self) -> Self {
+    pub(crate) const fn handed_on(self) -> Self {
         match self {
-            Self::Nobodys => Self::Nobodys,
-            Self::ThisSessions | Self::Others | Self::Both => Self::Others,
+            Self::Nobody => Self::Nobody,
+            Self::ThisSession | Self::Others => Self::Others,
         }
     }
 }
