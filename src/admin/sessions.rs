@@ -34,7 +34,7 @@ pub struct SessionView {
     pub route_sentence: Option<String>,
     /// Milliseconds since it connected.
     pub age_ms: u64,
-    /// Milliseconds since its open transaction began.
+    /// Milliseconds since its client began the open transaction.
     pub in_transaction_ms: Option<u64>,
     /// Why it can't move to another instance; empty when it can.
     pub pins: Vec<PinView>,
@@ -74,7 +74,7 @@ fn view(entry: &Entry, topology: &Topology) -> SessionView {
         route_reason: route.map(|route| route.reason().to_owned()),
         route_sentence: route.map(|route| route.sentence().to_owned()),
         age_ms: millis(entry.connected_at.elapsed()),
-        in_transaction_ms: entry.transaction_since().map(|since| millis(Instant::now() - since)),
+        in_transaction_ms: entry.begun_since().map(|since| millis(Instant::now() - since)),
         pins: pins(pin_bits(entry)),
         statements: entry.statements(),
         instance: instance.map(|instance| instance.name.to_string()),

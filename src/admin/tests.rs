@@ -20,7 +20,7 @@ use crate::controller::api::{
 };
 use crate::controller::record::MarkKind;
 use crate::feed::gate::Closed;
-use crate::feed::registry::{Activity, RouteNote};
+use crate::feed::registry::{Activity, Open, RouteNote};
 use crate::feed::{Publisher, registry};
 use crate::lifecycle::Phases;
 use crate::reload::Reloaded;
@@ -180,7 +180,7 @@ async fn status_sessions_and_history_are_shown() {
     assert_eq!((&shown["state"], &shown["route"]), (&json!("login"), &json!(null)));
     session.entry().set_activity(Activity::Held);
     session.entry().set_route(RouteNote::Primary(PrimaryReason::Statement));
-    session.entry().set_in_transaction(true);
+    session.entry().set_transaction(Open::OnServer);
     let shown = get(at, "/sessions").await.1[0].clone();
     assert_eq!((&shown["state"], &shown["route"]), (&json!("held"), &json!("primary")));
     assert_eq!(shown["route_sentence"], "The statement is not proved harmless.");

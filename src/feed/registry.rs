@@ -10,7 +10,7 @@ mod slot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -60,6 +60,7 @@ pub struct Entry {
     pub connected_at: Instant,
     user: ArcSwapOption<Box<str>>,
     transaction_since: AtomicU64,
+    begin_waits: AtomicBool,
     pins: AtomicU32,
     activity: AtomicU8,
     route: AtomicU16,
@@ -86,6 +87,17 @@ impl Drop for KillUnderWay {
     }
 }
 
+/// Whether a transaction is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// No.
+    No,
+    /// Its BEGIN was answered and waits for the statement after it: no server has heard of it.
+    ForClient,
+    /// Yes.
+    OnServer,
+}
+
 /// Server thread ids are 32 bits on the wire; the instance is kept above them, plus one so that 0 is none.
 const INSTANCE_SHIFT: u32 = 32;
 
@@ -105,16 +117,22 @@ impl Entry {
     }
 
     /// Notes that a transaction is open (keeps the time of the first note) or that none is.
-    pub fn set_in_transaction(&self, open: bool) {
-        if !open {
+    pub fn set_transaction(&self, open: Open) {
+        self.begin_waits.store(open == Open::ForClient, Ordering::Relaxed);
+        if open == Open::No {
             self.transaction_since.store(0, Ordering::Relaxed);
         } else if self.transaction_since.load(Ordering::Relaxed) == 0 {
             self.transaction_since.store(self.millis_since_connect() + 1, Ordering::Relaxed);
         }
     }
 
-    /// Since when a transaction has been open.
+    /// Since when a transaction has been open on a server, counted from the client's BEGIN.
     pub fn transaction_since(&self) -> Option<Instant> {
+        self.begun_since().filter(|_| !self.begin_waits.load(Ordering::Relaxed))
+    }
+
+    /// Since when the client has been in a transaction, whether a server has heard of it or not.
+    pub fn begun_since(&self) -> Option<Instant> {
         let at = self.transaction_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.connected_at + std::time::Duration::from_millis(at))
     }
@@ -343,6 +361,7 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
         connected_at: Instant::now(),
         user: ArcSwapOption::empty(),
         transaction_since: AtomicU64::new(0),
+        begin_waits: AtomicBool::new(false),
         pins: AtomicU32::new(0),
         activity: AtomicU8::new(Activity::Login as u8),
         route: AtomicU16::new(0),

@@ -79,7 +79,8 @@ impl Session {
                 | NotReady::Lost
                 | NotReady::RefusedFirst
                 | NotReady::NoSchema(_)
-                | NotReady::Unfit,
+                | NotReady::Unfit
+                | NotReady::ClientGone,
             ) => self.fail(&Failure::Client(ClientFault::NoSuchThread(id))).await,
         }
     }

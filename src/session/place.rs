@@ -104,7 +104,7 @@ impl Session {
                     return Err(refusal(reason).into());
                 }
                 Route::Replica(replica, _) => {
-                    if self.ready_replica(statement, replica, &topology).await {
+                    if self.ready_replica(statement, replica, &topology).await? {
                         self.replica = Some(replica);
                         self.context.metrics.sent_to_replica();
                         self.count_read(statement, &route, &topology, patience);
@@ -176,18 +176,19 @@ impl Session {
         statement: &Statement,
         replica: InstanceId,
         topology: &Topology,
-    ) -> bool {
+    ) -> Result<bool, NoPlace> {
         let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
         // Within a transaction anything may be asked, LAST_INSERT_ID() as well.
         let begins = matches!(statement.intent, Intent::TransactionStart { .. }) || !self.facts.autocommit();
         let finds = finds_traces(statement, &self.facts);
         let use_as = if begins || finds { UseAs::Writer } else { UseAs::Reader };
         match self.ready(replica, topology, use_as, deadline).await {
-            Ok(()) => true,
+            Ok(()) => Ok(true),
+            Err(NotReady::ClientGone) => Err(NoPlace::End(End::ClientLeft)),
             Err(error) => {
                 tracing::debug!(%error, instance = replica.0, "replica not usable by this session");
                 self.shun(replica);
-                false
+                Ok(false)
             }
         }
     }
@@ -222,6 +223,7 @@ impl Session {
             Err(NotReady::Refused(error) | NotReady::NoSchema(error)) => {
                 return Err(Failure::Server(error).into());
             }
+            Err(NotReady::ClientGone) => return Err(NoPlace::End(End::ClientLeft)),
             Err(NotReady::Dial(DialError::Server(error))) if self.is_answer(primary, &error, deadline) => {
                 return Err(Failure::Server(*error).into());
             }
@@ -385,10 +387,10 @@ fn finds_traces(statement: &Statement, facts: &SessionFacts) -> bool {
 }
 
 /// Shows a session as held for as long as it lives.
-struct Held(Arc<Entry>);
+pub(super) struct Held(Arc<Entry>);
 
 impl Held {
-    fn begin(entry: Arc<Entry>) -> Self {
+    pub(super) fn begin(entry: Arc<Entry>) -> Self {
         entry.set_activity(Activity::Held);
         Self(entry)
     }
@@ -401,7 +403,7 @@ impl Drop for Held {
 }
 
 /// Waits until the client has closed its connection. What it sends meanwhile stays in its buffer.
-async fn client_gone(client: &mut crate::backend::PacketStream) {
+pub(super) async fn client_gone(client: &mut crate::backend::PacketStream) {
     while client.buffer().len() < MAX_READ_AHEAD {
         if !matches!(client.fill().await, Ok(1..)) {
             return;

@@ -67,6 +67,7 @@ impl Session {
         }
         self.put_off = Some(Box::new(PutOff { statement: statement.clone(), text: view.text.into() }));
         self.status |= StatusFlags::IN_TRANS;
+        self.publish_facts();
         self.left.only_row_count(0);
         (self.last, self.repeatable) = (None, Repeatable::No);
         let mut payload = Vec::new();
@@ -110,6 +111,7 @@ pub(super) fn unsent(error: &NotReady, in_transaction: bool) -> Cut {
         | NotReady::Dial(_)
         | NotReady::NoSchema(_)
         | NotReady::Unfit
+        | NotReady::ClientGone
         | NotReady::Refused(_) => Cut::Server(Delivered::Nothing),
     }
 }

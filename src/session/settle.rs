@@ -17,6 +17,7 @@ use super::prepared::Attached;
 use super::relay::Told;
 use super::state::Settings;
 use super::{Session, Transaction};
+use crate::feed::registry::Open;
 
 /// What leaves open, if the statement fails, what it has set.
 const HALF_DONE: [Effect; 5] = [
@@ -283,7 +284,11 @@ impl Session {
             self.seat.unpin();
         }
         let entry = self.registration.entry();
-        entry.set_in_transaction(in_transaction);
+        entry.set_transaction(match (in_transaction, &self.put_off) {
+            (true, _) => Open::OnServer,
+            (false, Some(_)) => Open::ForClient,
+            (false, None) => Open::No,
+        });
         entry.set_pins(pins);
     }
 }

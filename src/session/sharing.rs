@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::backends::{Backend, Hidden, LastUser, NotReady, UseAs, Users};
+use super::place::{Held, client_gone};
 use super::state::Settings;
 use super::{Session, SessionContext};
 use crate::backend::places::{Grant, Wanted};
@@ -123,9 +124,13 @@ impl Session {
         match self.restore(instance, UseAs::Writer).await {
             Ok(()) | Err(NotReady::NoSchema(_)) => Ok(()),
             Err(NotReady::Refused(error)) => Err(Failure::Server(error)),
-            Err(NotReady::Dial(_) | NotReady::Lost | NotReady::RefusedFirst | NotReady::Unfit) => {
-                Err(Failure::NotExecuted(Cause::Unreachable))
-            }
+            Err(
+                NotReady::Dial(_)
+                | NotReady::Lost
+                | NotReady::RefusedFirst
+                | NotReady::Unfit
+                | NotReady::ClientGone,
+            ) => Err(Failure::NotExecuted(Cause::Unreachable)),
         }
     }
 
@@ -228,6 +233,7 @@ impl Session {
                 Some(permit) => Grant::Place(permit),
                 None => {
                     self.context.metrics.waited_for_place();
+                    let _held = Held::begin(Arc::clone(self.registration.entry()));
                     // Who waits for a place at a primary that is no more has to look again.
                     let mut shape = self.shape.clone();
                     shape.mark_unchanged();
@@ -236,6 +242,8 @@ impl Session {
                             granted.map_err(|_| DialError::Busy)?
                         }
                         Ok(()) = shape.changed() => return Err(DialError::Busy.into()),
+                        // What is granted in the same moment goes to the next in the queue.
+                        () = client_gone(&mut self.client) => return Err(NotReady::ClientGone),
                     }
                 }
             };

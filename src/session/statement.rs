@@ -382,6 +382,7 @@ impl Session {
     fn after_not_ready(&mut self, instance: InstanceId, not_ready: NotReady) -> Next {
         match not_ready {
             NotReady::Refused(error) | NotReady::NoSchema(error) => Next::Fail(Failure::Server(error)),
+            NotReady::ClientGone => Next::End(End::ClientLeft),
             NotReady::Lost | NotReady::RefusedFirst | NotReady::Dial(_) | NotReady::Unfit => {
                 self.backends.drop_connection(instance);
                 self.after_not_sent(instance)

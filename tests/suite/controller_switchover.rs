@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use sluice::controller::api::{OperationState, OperationView, RefusalCode, Request, SwitchoverRequest};
 use sluice::feed::Feed;
-use sluice::feed::registry::{Order, register};
+use sluice::feed::registry::{Open, Order, register};
 use sluice_cluster::{Cluster, Login};
 use sluice_routing::decide::Listener;
 use tokio::task::JoinSet;
@@ -205,12 +205,12 @@ async fn with_kill_leftovers_are_told_to_roll_back() {
     let registration = register(&control.feed, peer, Listener::Split);
     let entry = Arc::clone(registration.entry());
     entry.set_user("app");
-    entry.set_in_transaction(true);
+    entry.set_transaction(Open::OnServer);
     registration.set_warmed(2);
     let session = tokio::spawn(async move {
         entry.ordered().await;
         let order = entry.take_order();
-        entry.set_in_transaction(false);
+        entry.set_transaction(Open::No);
         seat.leave();
         order
     });

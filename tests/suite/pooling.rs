@@ -1,6 +1,8 @@
 //! Connections shared by sessions, on a real server: nothing of one session is seen by another, and few
 //! connections are enough for many sessions.
 
+mod waiters;
+
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;

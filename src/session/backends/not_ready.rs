@@ -22,6 +22,9 @@ pub(crate) enum NotReady {
     /// The session's schema is not there.
     #[error("the schema is gone: {}", String::from_utf8_lossy(&.0.message))]
     NoSchema(ErrPacket<'static>),
+    /// The client has closed its connection while a place was waited for.
+    #[error("the client is gone")]
+    ClientGone,
     /// Nothing leads from what the connection has to what the session needs.
     #[error("the connection can't take the session's state")]
     Unfit,
@@ -38,6 +41,7 @@ pub(super) fn unsettled(error: NotReady) -> NotReady {
         NotReady::Refused(_)
         | NotReady::RefusedFirst
         | NotReady::Unfit
+        | NotReady::ClientGone
         | NotReady::Lost
         | NotReady::Dial(_) => NotReady::Lost,
     }
