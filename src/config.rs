@@ -324,6 +324,8 @@ pub struct Sessions {
     pub memory: usize,
     /// Most backend connections per instance.
     pub max_backend: usize,
+    /// Whether writes leave nothing on a connection that servers do not tell of: it is lent as it is then.
+    pub triggers_leave_nothing: bool,
     /// Whether the primary serves reads of the replica listener when no replica does.
     pub replica_fallback: bool,
     /// What reads on the split listener must be able to see.

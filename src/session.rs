@@ -110,7 +110,11 @@ impl SessionContext {
             feed,
             login,
             hold,
-            live: ArcSwap::from_pointee(Live { replica_fallback, freshness: ReadScope::User }),
+            live: ArcSwap::from_pointee(Live {
+                replica_fallback,
+                freshness: ReadScope::User,
+                triggers: Triggers::MayLeaveAnything,
+            }),
             metrics: Metrics::new(),
             kills: Semaphore::new(kill::KILLS_AT_ONCE),
             pooling: Pooling::Transaction,
@@ -135,6 +139,15 @@ impl SessionContext {
 struct Live {
     replica_fallback: Fallback,
     freshness: ReadScope,
+    triggers: Triggers,
+}
+
+/// What triggers may leave on a connection without a word of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Triggers {
+    MayLeaveAnything,
+    /// The owner vouches for it.
+    LeaveNothing,
 }
 
 impl SessionContext {
@@ -148,10 +161,18 @@ impl SessionContext {
         self.live.load().freshness
     }
 
+    fn triggers(&self) -> Triggers {
+        self.live.load().triggers
+    }
+
     /// Lets other settings take effect: `freshness` for sessions that begin from now on.
     pub fn apply(&self, settings: &Sessions) {
         let replica_fallback = if settings.replica_fallback { Fallback::ToPrimary } else { Fallback::Refuse };
-        self.live.store(Arc::new(Live { replica_fallback, freshness: settings.freshness }));
+        let triggers = match settings.triggers_leave_nothing {
+            true => Triggers::LeaveNothing,
+            false => Triggers::MayLeaveAnything,
+        };
+        self.live.store(Arc::new(Live { replica_fallback, freshness: settings.freshness, triggers }));
     }
 }
 

@@ -215,6 +215,7 @@ fn reloadable(list: &mut List, config: &Config) {
     list.add_text(Now, "[sessions] max_connections", config.sessions.max_connections);
     list.add_text(Now, "[sessions] memory", size_text(config.sessions.memory));
     list.add_text(Now, "[sessions] replica_fallback", config.sessions.replica_fallback);
+    list.add_text(Now, "[sessions] triggers_leave_nothing", config.sessions.triggers_leave_nothing);
     list.add(Now, "[sessions] freshness", config.sessions.freshness);
     list.add(Now, "[tls.client] mode", config.tls_client.mode);
     list.add(Now, "[tls.client] cert, key", &config.tls_client.files);
@@ -256,6 +257,7 @@ impl Config {
         self.sessions.max_connections = file.sessions.max_connections;
         self.sessions.memory = file.sessions.memory;
         self.sessions.replica_fallback = file.sessions.replica_fallback;
+        self.sessions.triggers_leave_nothing = file.sessions.triggers_leave_nothing;
         self.sessions.freshness = file.sessions.freshness;
         self.tls_client = file.tls_client.clone();
     }

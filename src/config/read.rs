@@ -176,6 +176,7 @@ fn sessions(section: Section<'_>) -> Sessions {
         max_connections: section.number("max_connections", 1..=MAX_CONNECTIONS, 10_000),
         memory: section.size("memory", 64 * MIB..=1024 * 1024 * MIB, 2048 * MIB),
         max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
+        triggers_leave_nothing: section.flag("triggers_leave_nothing", false),
         replica_fallback: section.flag("replica_fallback", true),
         freshness: section.choice("freshness", &freshness, ReadScope::User),
         max_lag: section.duration("max_lag", Duration::from_millis(500)..=HOUR, 10 * SECOND),

@@ -459,8 +459,9 @@ impl Backend {
 /// What a connection is brought in step for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UseAs {
-    /// Statements that may write, begin a transaction, read user variables or ask for the last insert id: they would find
-    /// what others have left.
+    /// Statements that may read user variables or run hidden code: they would find what others have left.
+    Finder,
+    /// Statements that may write, begin a transaction or ask for the last insert id: triggers and later statements would.
     Writer,
     /// Reads only, and settings.
     Reader,

@@ -180,8 +180,10 @@ impl Session {
         let deadline = Instant::now() + REPLICA_DIAL_DEADLINE;
         // Within a transaction anything may be asked, LAST_INSERT_ID() as well.
         let begins = matches!(statement.intent, Intent::TransactionStart { .. }) || !self.facts.autocommit();
-        let finds = finds_traces(statement, &self.facts);
-        let use_as = if begins || finds { UseAs::Writer } else { UseAs::Reader };
+        let use_as = match use_of(statement, &self.facts) {
+            UseAs::Reader if begins => UseAs::Writer,
+            found @ (UseAs::Finder | UseAs::Writer | UseAs::Reader) => found,
+        };
         match self.ready(replica, topology, use_as, deadline).await {
             Ok(()) => Ok(true),
             Err(NotReady::ClientGone) => Err(NoPlace::End(End::ClientLeft)),
@@ -251,9 +253,12 @@ impl Session {
     /// What a statement needs the primary's connection for.
     fn use_of_primary(&self, statement: &Statement) -> UseAs {
         let alone = self.facts.autocommit() && !self.facts.null_finds_last_insert();
-        let blind = alone && !finds_traces(statement, &self.facts);
+        let use_as = use_of(statement, &self.facts);
+        if use_as == UseAs::Finder {
+            return use_as;
+        }
         match statement.intent {
-            Intent::HarmlessRead | Intent::SessionState if blind => UseAs::Reader,
+            Intent::HarmlessRead | Intent::SessionState if alone => use_as,
             Intent::HarmlessRead
             | Intent::SessionState
             | Intent::NeedsPrimary(_)
@@ -375,15 +380,18 @@ impl Session {
     }
 }
 
-/// Whether a statement could find what others have left on a connection without anybody being told, or ties the session
-/// to a connection on which later ones could.
-fn finds_traces(statement: &Statement, facts: &SessionFacts) -> bool {
+/// What a statement that does not write needs a connection for. One that ties the session to its connection is as good as
+/// a writer: later statements find what is there. Of too many user variables some are left to the connection.
+fn use_of(statement: &Statement, facts: &SessionFacts) -> UseAs {
     let effects = &statement.effects;
-    let reads = [Effect::ReadsUserVariable, Effect::Unprovable, Effect::SeveralStatements];
-    // Of too many user variables some are left to the connection.
-    reads.iter().any(|&effect| effects.has(effect))
-        || !effects.assignments().is_empty()
-        || facts.would_tie(statement)
+    let finds = [Effect::ReadsUserVariable, Effect::Unprovable, Effect::SeveralStatements];
+    if finds.iter().any(|&effect| effects.has(effect)) {
+        UseAs::Finder
+    } else if !effects.assignments().is_empty() || facts.would_tie(statement) {
+        UseAs::Writer
+    } else {
+        UseAs::Reader
+    }
 }
 
 /// Shows a session as held for as long as it lives.

@@ -16,7 +16,7 @@ use super::backends::{Hidden, LastUser};
 use super::prepared::Attached;
 use super::relay::Told;
 use super::state::Settings;
-use super::{Session, Transaction};
+use super::{Session, Transaction, Triggers};
 use crate::feed::registry::Open;
 
 /// What leaves open, if the statement fails, what it has set.
@@ -94,6 +94,7 @@ impl Session {
         told: &Told,
         before: &std::sync::Arc<Settings>,
     ) {
+        let triggers = self.context.triggers();
         let Some(backend) = self.backends.get_mut(instance) else { return };
         backend.last_user = LastUser::ThisSession;
         if told.last_insert_id != 0 {
@@ -106,7 +107,10 @@ impl Session {
         let unseen = told.changes.state_changed && statement.intent == Intent::HarmlessRead;
         if effects.has(Effect::Unprovable) || half_done || unseen {
             backend.hidden = Hidden::Possible;
-        } else if matches!(statement.intent, Intent::Write(_)) && backend.hidden == Hidden::Nothing {
+        } else if matches!(statement.intent, Intent::Write(_))
+            && triggers == Triggers::MayLeaveAnything
+            && backend.hidden == Hidden::Nothing
+        {
             backend.hidden = Hidden::OfTriggers;
         }
         backend.users = backend.users.used();

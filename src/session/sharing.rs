@@ -15,7 +15,7 @@ use tokio::time::{Duration, Instant, timeout};
 use super::backends::{Backend, Hidden, LastUser, NotReady, UseAs, Users};
 use super::place::{Held, client_gone};
 use super::state::Settings;
-use super::{Session, SessionContext};
+use super::{Session, SessionContext, Triggers};
 use crate::backend::places::{Grant, Wanted};
 use crate::backend::pool::{Kept, Key, Pools};
 use crate::backend::{DialError, Target};
@@ -84,7 +84,12 @@ impl Session {
     /// Takes away what other sessions may have left without a trace in the answers, if it could be found.
     async fn clear_traces(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
         let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
-        if use_as == UseAs::Reader || backend.users != Users::Others {
+        let found = match use_as {
+            UseAs::Finder => true,
+            UseAs::Writer => self.context.triggers() == Triggers::MayLeaveAnything,
+            UseAs::Reader => false,
+        };
+        if !found || backend.users != Users::Others {
             return Ok(());
         }
         if backend.last_user == LastUser::ThisSession {

@@ -11,6 +11,6 @@ mod compression;
 mod long;
 mod memory;
 mod predictions;
-mod raw;
+pub(crate) mod raw;
 mod rows;
 mod transactions;

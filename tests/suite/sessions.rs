@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
+mod attached;
+mod refused;
+
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;

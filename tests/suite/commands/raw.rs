@@ -16,38 +16,38 @@ use crate::login::front::{CLIENT, attempt};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A logged-in client.
-pub(super) struct Raw {
-    pub(super) io: PacketStream,
-    pub(super) capabilities: Capabilities,
+pub(crate) struct Raw {
+    pub(crate) io: PacketStream,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl Raw {
     /// Logs in as the application, with these capabilities besides the usual ones.
-    pub(super) async fn connect(address: SocketAddr, more: Capabilities) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, more: Capabilities) -> Self {
         Self::connect_as(address, CLIENT | more).await
     }
 
     /// Logs in as the application, with just these capabilities.
-    pub(super) async fn connect_as(address: SocketAddr, capabilities: Capabilities) -> Self {
+    pub(crate) async fn connect_as(address: SocketAddr, capabilities: Capabilities) -> Self {
         let app = Login::app();
         let seen = attempt(address, &app.user, &app.password, Some("app"), capabilities).await;
         Self { io: seen.result.expect("the login succeeds"), capabilities }
     }
 
     /// Sends one command and reads its answer.
-    pub(super) async fn ask(&mut self, payload: &[u8]) -> Answer {
+    pub(crate) async fn ask(&mut self, payload: &[u8]) -> Answer {
         self.send(payload).await;
         self.answer().await
     }
 
     /// Sends one command.
-    pub(super) async fn send(&mut self, payload: &[u8]) {
+    pub(crate) async fn send(&mut self, payload: &[u8]) {
         self.io.set_sequence(0);
         self.io.write_packet(payload).await.unwrap();
     }
 
     /// Reads one answer of the kind that a query gets.
-    pub(super) async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         let mut reader = AnswerReader::new(AnswerLimits::default());
         loop {
             let (consumed, answer) = reader.advance(self.io.buffer()).unwrap();
@@ -61,13 +61,13 @@ impl Raw {
     }
 
     /// Reads one packet.
-    pub(super) async fn packet(&mut self) -> Vec<u8> {
+    pub(crate) async fn packet(&mut self) -> Vec<u8> {
         let packet = tokio::time::timeout(LIMIT, self.io.read_packet(1 << 24)).await.expect("a packet comes");
         packet.unwrap().payload
     }
 
     /// Executes a prepared statement; the first value, a text, of its only row of at most six columns.
-    pub(super) async fn first_text(&mut self, payload: &[u8]) -> String {
+    pub(crate) async fn first_text(&mut self, payload: &[u8]) -> String {
         self.send(payload).await;
         let columns = self.packet().await;
         assert_ne!(columns[0], 0xff, "{}", String::from_utf8_lossy(&columns));
@@ -81,18 +81,18 @@ impl Raw {
     }
 
     /// Runs a statement.
-    pub(super) async fn query(&mut self, sql: &str) -> Answer {
+    pub(crate) async fn query(&mut self, sql: &str) -> Answer {
         self.ask(&build::query(sql.as_bytes(), self.capabilities)).await
     }
 
     /// The first value of a statement's result.
-    pub(super) async fn value(&mut self, sql: &str) -> Option<String> {
+    pub(crate) async fn value(&mut self, sql: &str) -> Option<String> {
         first(self.query(sql).await)
     }
 }
 
 /// The first value of a result.
-pub(super) fn first(answer: Answer) -> Option<String> {
+pub(crate) fn first(answer: Answer) -> Option<String> {
     match answer {
         Answer::Rows { rows, .. } => {
             let value = rows.into_iter().next()?.into_iter().next()??;
@@ -104,12 +104,12 @@ pub(super) fn first(answer: Answer) -> Option<String> {
 }
 
 /// A value of the first row.
-pub(super) fn value_of(rows: &[Vec<Option<Vec<u8>>>], column: usize) -> String {
+pub(crate) fn value_of(rows: &[Vec<Option<Vec<u8>>>], column: usize) -> String {
     String::from_utf8(rows[0][column].clone().unwrap()).unwrap()
 }
 
 /// Number and text of the error.
-pub(super) fn error(answer: Answer) -> (u16, String) {
+pub(crate) fn error(answer: Answer) -> (u16, String) {
     match answer {
         Answer::Error(error) => (error.code, text(&error)),
         Answer::Ok(_) | Answer::Rows { .. } => panic!("no error: {answer:?}"),
