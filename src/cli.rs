@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, Promotion};
 use crate::controller::grants::{self, Which};
 use client::{CliError, Reach};
 
@@ -129,6 +129,16 @@ enum Verb {
         /// Instance name.
         name: String,
     },
+    /// Have another promotion rule for an instance than the configuration says.
+    Promotion {
+        /// Instance name.
+        name: String,
+        /// The rule, or that of the configuration again.
+        #[arg(value_enum)]
+        rule: Rule,
+        #[command(flatten)]
+        terms: TermsArgs,
+    },
     /// Promote and rebuild nobody by itself until `sluice resume`; switchovers and failovers that somebody asks for are done.
     Pause(TermsArgs),
     /// Take a pause back.
@@ -165,6 +175,32 @@ enum GrantsFor {
     Control,
     Replication,
     Clone,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Rule {
+    /// First choice.
+    Prefer,
+    /// No opinion.
+    Neutral,
+    /// Only if nothing better is there.
+    PreferNot,
+    /// Never.
+    MustNot,
+    /// As the configuration says.
+    Configured,
+}
+
+impl Rule {
+    fn promotion(self) -> Option<Promotion> {
+        match self {
+            Self::Prefer => Some(Promotion::Prefer),
+            Self::Neutral => Some(Promotion::Neutral),
+            Self::PreferNot => Some(Promotion::PreferNot),
+            Self::MustNot => Some(Promotion::MustNot),
+            Self::Configured => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -249,6 +285,7 @@ pub fn main() -> ExitCode {
         Verb::Quarantine(args) => verbs::mark(&reach, output, "quarantine", &args),
         Verb::Undrain { name } => verbs::unmark(&reach, output, "undrain", &name),
         Verb::Clear { name } => verbs::unmark(&reach, output, "clear", &name),
+        Verb::Promotion { name, rule, terms } => verbs::promotion(&reach, output, &name, rule, &terms),
         Verb::Pause(terms) => verbs::pause(&reach, output, &terms),
         Verb::Resume => verbs::resume(&reach, output),
         Verb::Rebuild { name, from, discard_own } => {
@@ -318,6 +355,8 @@ mod tests {
             "sluice doctor --config sluice.toml",
             "sluice switchover --to db2 --dry-run --drain 2s --on-leftover kill --wait 10m --expect-epoch 3",
             "sluice drain db2 --reason disk --for 1h",
+            "sluice promotion db2 must-not --reason disk --for 1h",
+            "sluice promotion db2 configured",
             "sluice maintenance db2 --reason disk --for 1h",
             "sluice quarantine db2",
             "sluice clear db2",

@@ -204,7 +204,8 @@ pub enum Standing {
 }
 
 /// `promotion`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Promotion {
     /// First choice.
     Prefer,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::AdminState;
 use super::answer::Refused;
 use super::routes::Peer;
+use crate::config::Promotion;
 use crate::controller::api::{
     FailoverRequest, MarkTerms, OperationState, OperationView, RebuildRequest, Request, SwitchoverRequest,
 };
@@ -112,6 +113,27 @@ pub(super) async fn mark(
     };
     let terms = terms(&bytes, who)?;
     ask(&state, Request::Mark { kind, name, terms }).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PromotionBody {
+    /// Missing: that of the configuration.
+    promotion: Option<Promotion>,
+    reason: Option<String>,
+    for_ms: Option<u64>,
+}
+
+pub(super) async fn promotion(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
+    let PromotionBody { promotion, reason, for_ms } = body(&bytes)?;
+    let terms = MarkTerms { reason, duration: for_ms.map(Duration::from_millis), who: who(&headers, peer) };
+    ask(&state, Request::Promotion { name, promotion, terms }).await
 }
 
 pub(super) async fn pause(

@@ -67,6 +67,7 @@ fn operator_routes() -> Router<AdminState> {
         .route("/doctor", get(doctor))
         .route("/pause", post(operations::pause))
         .route("/resume", post(operations::resume))
+        .route("/instances/{name}/promotion", post(operations::promotion))
         .route("/instances/{name}/rebuild", post(operations::rebuild))
         .route("/instances/{name}/{mark}", post(operations::mark))
 }

@@ -46,6 +46,12 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
             writeln!(text, "  automatic failover: {state} ({})", status.failover.sentence)?;
         }
     }
+    for budget in status.budgets.iter().filter(|budget| budget.left < budget.of) {
+        let next = budget.refills_in_s.map_or_else(String::new, |seconds| {
+            format!(", one more in {}", millis(seconds.saturating_mul(1000)))
+        });
+        writeln!(text, "  by itself: {} of {} {}s left{next}", budget.left, budget.of, budget.class)?;
+    }
     let gate = &status.gate;
     writeln!(
         text,
@@ -131,6 +137,9 @@ fn line(instance: &InstanceStatus) -> String {
     }
     if let Some(mark) = &instance.mark {
         parts.push(format!("[{mark}]"));
+    }
+    if let Some(rule) = &instance.promotion {
+        parts.push(format!("[promotion {rule}]"));
     }
     parts.join(", ")
 }

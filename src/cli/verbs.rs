@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
 use super::{
-    CliError, FailoverArgs, Leftover, MarkArgs, Output, SwitchoverArgs, TermsArgs, doctor, explain,
+    CliError, FailoverArgs, Leftover, MarkArgs, Output, Rule, SwitchoverArgs, TermsArgs, doctor, explain,
     operation, status, tables,
 };
 use crate::admin::{Explanation, SessionView};
@@ -112,6 +112,18 @@ pub(super) fn mark(reach: &Reach, output: Output, verb: &str, args: &MarkArgs) -
 
 pub(super) fn unmark(reach: &Reach, output: Output, verb: &str, name: &str) -> Result<(), CliError> {
     ask(reach, output, &format!("/instances/{}/{verb}", path_segment(name)), &json!({}))
+}
+
+pub(super) fn promotion(
+    reach: &Reach,
+    output: Output,
+    name: &str,
+    rule: Rule,
+    terms: &TermsArgs,
+) -> Result<(), CliError> {
+    let for_ms = terms.duration.map(millis);
+    let body = json!({ "promotion": rule.promotion(), "reason": terms.reason, "for_ms": for_ms });
+    ask(reach, output, &format!("/instances/{}/promotion", path_segment(name)), &body)
 }
 
 pub(super) fn pause(reach: &Reach, output: Output, args: &TermsArgs) -> Result<(), CliError> {

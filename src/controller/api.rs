@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::record::MarkKind;
-use crate::config::Config;
+use crate::config::{Config, Promotion};
 
 /// Requests waiting for the controller at once; one more is refused as busy.
 const REQUEST_QUEUE: usize = 32;
@@ -144,6 +144,15 @@ pub enum Request {
         /// Who asks.
         who: String,
     },
+    /// Have another promotion rule for an instance than the configuration's.
+    Promotion {
+        /// Instance name.
+        name: String,
+        /// The rule; `None`: that of the configuration again.
+        promotion: Option<Promotion>,
+        /// On what terms.
+        terms: MarkTerms,
+    },
     /// Fill a member with another member's data.
     Rebuild(RebuildRequest),
     /// Promote nobody by itself from now on.
@@ -264,6 +273,9 @@ pub struct Status {
     pub hint: Option<String>,
     /// What would happen if the primary were lost now.
     pub failover: FailoverStatus,
+    /// How often Sluice may still act by itself.
+    #[serde(default)]
+    pub budgets: Vec<BudgetStatus>,
     /// Who paused automatic failover, why, and until when.
     pub paused: Option<String>,
     /// Recorded ackers.
@@ -295,6 +307,19 @@ pub struct FailoverStatus {
     pub winner: Option<String>,
     /// The others, and why not they.
     pub rejected: Vec<CandidateStatus>,
+}
+
+/// How often Sluice may still act by itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct BudgetStatus {
+    /// What: `failover`, `rebuild`.
+    pub class: String,
+    /// So many at once.
+    pub left: u32,
+    /// Of so many.
+    pub of: u32,
+    /// Seconds until there is one more; `None`: there are all.
+    pub refills_in_s: Option<u64>,
 }
 
 /// One that would not be the primary.
@@ -362,6 +387,9 @@ pub struct InstanceStatus {
     pub connections: u64,
     /// Mark set by an operator (`drain`, `maintenance`, `quarantine`), with its reason, its owner and its end.
     pub mark: Option<String>,
+    /// Promotion rule set at run time, with its reason, its owner and its end.
+    #[serde(default)]
+    pub promotion: Option<String>,
     /// Milliseconds since it was last seen.
     pub seen_ms: Option<u64>,
 }

@@ -3,6 +3,7 @@
 //!
 //! Never here: a statement to a server, a decision about roles.
 
+mod floor;
 mod group;
 mod operations;
 
@@ -16,27 +17,28 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
-use super::api::{ControllerSeat, GateStatus, OperationView, Status};
+use super::api::{BudgetStatus, ControllerSeat, GateStatus, OperationView, Status};
 use super::assess::{Assessment, Trust, Verdict};
 use super::board::Board;
 use super::clock;
 use super::control_session::Servers;
 use super::failover::{self, Rules};
-use super::guarantee::{self, Kept, Waited};
+use super::guarantee::{self, Waited};
 use super::hooks::Beside;
 use super::instance_operations::{AllOperations, InstanceOperations};
 use super::lag::LagMeter;
 use super::observe::Observers;
 use super::plan::Address;
 use super::publish::{self, Picture};
-use super::record::{Guarantee, Pause, Record};
+use super::record::{Pause, Record};
 use super::statements::{Grammar, Source};
-use super::store::{Prepared, Store, StoreError};
-use super::view::{ClusterView, ServerView};
+use super::store::{Floor, Prepared, Store, StoreError};
+use super::view::ClusterView;
 use crate::config::{Account, Config, InstanceTlsMode, Promotion};
 use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 
+pub(super) use floor::Moment;
 pub(super) use operations::{HOOK, REBUILD};
 
 /// See the module's documentation.
@@ -93,7 +95,10 @@ struct State {
     floor: Option<(Uuid, Arc<GtidSet>)>,
     /// The latest reading of the primary that waited for acknowledgements.
     waited: Option<Waited>,
+    /// Both, as they are in the store, and since when.
+    kept: Option<(Floor, Instant)>,
     trouble: Option<String>,
+    budgets: Vec<BudgetStatus>,
     operations: Vec<OperationView>,
     lags: LagMeter,
 }
@@ -115,6 +120,7 @@ impl Desk {
                 expected: config.cluster.name.clone(),
             });
         }
+        let known = floor::known(&store, record.as_ref());
         let board = Arc::new(Board::new(&config));
         let observers = Arc::new(Observers::start(&config, servers, &board, publisher.feed()));
         let state = State {
@@ -125,9 +131,11 @@ impl Desk {
             coming: None,
             warm: None,
             failover: None,
-            floor: None,
-            waited: None,
+            floor: known.floor,
+            waited: known.waited,
+            kept: None,
             trouble: None,
+            budgets: Vec::new(),
             operations: Vec::new(),
             lags: LagMeter::new(config.sessions.max_lag),
         };
@@ -195,6 +203,11 @@ impl Desk {
             tracing::warn!(%trouble, "upkeep");
         }
         self.state().trouble = trouble;
+    }
+
+    /// Notes how often Sluice may still act by itself.
+    pub(super) fn set_budgets(&self, budgets: Vec<BudgetStatus>) {
+        self.state().budgets = budgets;
     }
 
     /// Changes the record, by compare-and-set against the one this process last saw.
@@ -265,36 +278,6 @@ impl Desk {
         Rules { automatic: self.config.failover.automatic, promotion: &self.promotion, policy: &self.policy }
     }
 
-    /// Notes what the primary was seen to have committed while every commit waited for its acknowledgements.
-    pub(super) fn note_floor(&self, primary: &ServerView) {
-        self.state().floor = Some((primary.uuid, Arc::clone(&primary.executed_in_look)));
-    }
-
-    /// Holds the primary against what it promised; a promise that it broke is noted in the record.
-    pub(super) fn watch_guarantee(&self, primary: &ServerView) {
-        let before = self.state().waited;
-        match guarantee::watch(primary, before) {
-            Kept::Yes(waited) => {
-                self.state().waited = Some(waited);
-                self.note_floor(primary);
-            }
-            Kept::No(why) => {
-                self.state().waited = None;
-                tracing::warn!(%why, "the primary committed without waiting for acknowledgements");
-                if let Err(error) = self.change(|record| record.guarantee = Guarantee::Broken) {
-                    self.set_trouble(Some(error.to_string()));
-                }
-            }
-        }
-    }
-
-    /// What is known to be acknowledged; empty if this process never saw it.
-    pub(super) fn floor(&self, record: &Record) -> GtidSet {
-        let state = self.state();
-        let floor = state.floor.as_ref().filter(|(primary, _)| *primary == record.primary);
-        floor.map_or_else(GtidSet::new, |(_, set)| (**set).clone())
-    }
-
     /// Says which instance is about to become the primary, and whether sessions should connect to it.
     pub(super) fn set_coming(&self, coming: Option<(InstanceId, Uuid)>, warm: Option<InstanceId>) {
         let mut state = self.state();
@@ -352,6 +335,7 @@ impl Desk {
             ackers: record
                 .map_or_else(Vec::new, |r| r.ackers.iter().map(|uuid| picture.view.name_of(*uuid)).collect()),
             wait_count: record.map_or(0, |record| record.wait_count),
+            budgets: state.budgets.clone(),
             paused: record.and_then(|record| record.pause.as_ref()).map(Pause::describe),
             gate: GateStatus {
                 state: match feed.gate().closed() {

@@ -28,7 +28,8 @@ pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) 
         .members()
         .filter(|instance| instance.server.as_ref().is_none_or(|server| server.uuid != record.primary))
         .map(|instance| {
-            let wish = promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+            let configured = promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+            let wish = record.promotion(&instance.name, configured);
             let gap = match (instance.live(), primary) {
                 (Some(server), Some(primary)) => server.gap(primary),
                 _ => u64::MAX,
@@ -36,7 +37,7 @@ pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) 
             let objection = if let Some(kind) = record.mark_kind(&instance.name) {
                 Some(kind.objection().to_owned())
             } else if wish == Promotion::MustNot {
-                Some("promotion = \"must-not\"".to_owned())
+                Some(record.must_not(&instance.name))
             } else {
                 objection(instance, primary)
             };

@@ -199,12 +199,14 @@ impl Member {
         record: &Record,
         rules: &Rules<'_>,
     ) -> Self {
-        let wish = rules.promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+        let configured = rules.promotion.get(instance.id.index()).copied().unwrap_or(Promotion::Neutral);
+        let wish = record.promotion(&instance.name, configured);
         let mark = record.mark_kind(&instance.name);
         let objection = match mark {
             Some(kind) if kind.is_hands_off() => Some(kind.objection().to_owned()),
             Some(_) | None if executed.is_empty() => Some("it is empty".into()),
-            Some(_) | None => objection(server, wish, record),
+            Some(_) | None if wish == Promotion::MustNot => Some(record.must_not(&instance.name)),
+            Some(_) | None => objection(server, record),
         };
         Self {
             id: instance.id,
@@ -225,12 +227,9 @@ impl Member {
 }
 
 /// The hard filters.
-fn objection(server: &ServerView, wish: Promotion, record: &Record) -> Option<String> {
+fn objection(server: &ServerView, record: &Record) -> Option<String> {
     if record.is_taken_apart(server.uuid) {
         return Some("it is being rebuilt".into());
-    }
-    if wish == Promotion::MustNot {
-        return Some("promotion = \"must-not\"".into());
     }
     if !server.logs.is_on() {
         return Some("its binary log is off, or leaves out what it replicates".into());
@@ -368,7 +367,10 @@ fn ackers<'a>(able: impl Iterator<Item = &'a Member>, needed: usize) -> Vec<Inst
 fn because(winner: &Member, union: &GtidSet) -> String {
     let missing = union.subtract(&winner.has).count();
     let unapplied = union.subtract(&winner.executed).count();
-    format!("promotion rule {:?}, {unapplied} transactions to apply, {missing} of them to fetch", winner.wish)
+    format!(
+        "promotion rule {}, {unapplied} transactions to apply, {missing} of them to fetch",
+        winner.wish.as_str()
+    )
 }
 
 fn names(members: &[Member]) -> String {
@@ -428,6 +430,29 @@ pub fn forecast(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Resul
         return Err(format!("lost quorum: {}", quorum.describe()));
     }
     elect(&members, record, &GtidSet::new(), &Terms::default())
+}
+
+/// What a failover would lose for sure, from what was seen last, in words. `floor` is known to be acknowledged.
+pub fn foreseen_loss(view: &ClusterView, record: &Record, floor: &GtidSet) -> String {
+    let known = view.by_uuid(record.primary).and_then(|primary| primary.server.as_deref());
+    let known = known.map_or_else(|| floor.clone(), |server| server.executed.union(floor));
+    let mut union = GtidSet::new();
+    let mut names = Vec::new();
+    for (instance, server) in view.live().filter(|(_, server)| server.uuid != record.primary) {
+        union.extend(&server.has());
+        names.push(&*instance.name);
+    }
+    let (all, none) = match names.as_slice() {
+        [] => ("nobody".to_owned(), "nobody".to_owned()),
+        names => (names.join(", "), format!("none of {}", names.join(", "))),
+    };
+    let lost = known.subtract(&union);
+    let seen = if lost.is_empty() {
+        format!("everything that was seen of {} is at {all}", record.primary_name)
+    } else {
+        format!("{lost} would be lost: seen committed on {}, and {none} has it", record.primary_name)
+    };
+    format!("{seen}; what it committed after it was seen last is not known")
 }
 
 /// What `sluice explain failover` says.

@@ -112,6 +112,7 @@ pub(super) fn record(members: u16) -> Record {
         operation: None,
         who: "adopt".into(),
         marks: Vec::new(),
+        promotions: Vec::new(),
         rebuild: None,
         deposed: Vec::new(),
         pause: None,

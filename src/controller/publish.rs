@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::api::InstanceStatus;
 use super::guarantee::Waited;
 use super::lag::LagMeter;
-use super::record::{Guarantee, Mark, MarkKind, Record};
+use super::record::{Guarantee, Mark, MarkKind, PromotionRule, Record};
 use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
 use crate::feed::receipts::Rule;
 
@@ -152,6 +152,7 @@ pub fn instance_status(picture: &Picture<'_>, view: &InstanceView, address: &str
             .or_else(|| view.login.as_ref().err().map(|e| format!("a fresh login fails: {e}"))),
         reads: reads(picture, view).map_or("serving", ReadsStopped::as_str).into(),
         mark: picture.record.and_then(|record| record.mark(&view.name)).map(Mark::describe),
+        promotion: picture.record.and_then(|r| r.promotion_rule(&view.name)).map(PromotionRule::describe),
         seen_ms: view.age(picture.now).and_then(|age| u64::try_from(age.as_millis()).ok()),
         ..InstanceStatus::default()
     };

@@ -5,8 +5,12 @@
 //!
 //! Never here: a file, a decision.
 
+mod promotions;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use promotions::PromotionRule;
 
 /// What the store holds. Changed only by compare-and-set on `version`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -36,6 +40,9 @@ pub struct Record {
     /// Instances taken out by an operator.
     #[serde(default)]
     pub marks: Vec<Mark>,
+    /// Promotion rules in place of those of the configuration.
+    #[serde(default)]
+    pub promotions: Vec<PromotionRule>,
     /// The rebuild in progress.
     #[serde(default)]
     pub rebuild: Option<RebuildRecord>,
@@ -362,10 +369,12 @@ impl Record {
     /// Takes away what has come to its time, seconds since 1970; whether there was anything.
     pub fn expire(&mut self, now: u64) -> bool {
         let over = |until: Option<u64>| until.is_some_and(|until| until <= now);
-        let before = (self.marks.len(), self.pause.is_some());
+        let count = |record: &Self| (record.marks.len(), record.promotions.len(), record.pause.is_some());
+        let before = count(self);
         self.marks.retain(|mark| !over(mark.until));
+        self.promotions.retain(|rule| !over(rule.until));
         self.pause = self.pause.take().filter(|pause| !over(pause.until));
-        before != (self.marks.len(), self.pause.is_some())
+        before != count(self)
     }
 
     /// Whether this member's acknowledgement counts.
@@ -423,6 +432,7 @@ mod tests {
                 reason: None,
                 until: Some(9),
             }],
+            promotions: vec![],
             pause: Some(Pause { who: "ann".into(), reason: Some("disks".into()), until: Some(10) }),
             rebuild: None,
             deposed: vec![],

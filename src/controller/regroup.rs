@@ -56,8 +56,8 @@ fn acker(instance: &InstanceView, record: &Record) -> Refusal {
     refused(
         format!("{name} is a recorded acker: commits count on it"),
         format!(
-            "take it out of the ackers first: sluice maintenance {name}; when `sluice instances` shows it as no acker, \
-             reload again"
+            "take it out of the ackers first: sluice maintenance {name}; when `sluice status` names it no more \
+             among those that a commit waits for, reload again"
         ),
     )
 }

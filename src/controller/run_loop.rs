@@ -5,6 +5,7 @@
 
 mod alarms;
 mod attempts;
+mod budgets;
 mod refills;
 mod regroups;
 mod requests;
@@ -22,7 +23,7 @@ use super::api::{ControllerSeat, Regroup};
 use super::assess::{self, Assessment, Loss, Trust, Verdict};
 use super::clock;
 use super::control_session::Servers;
-use super::desk::Desk;
+use super::desk::{Desk, Moment};
 use super::execute::execute;
 use super::failover::{self, Decision, Terms};
 use super::plan::{self, Step};
@@ -36,6 +37,7 @@ use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 use alarms::Told;
 use attempts::Attempts;
+use budgets::Budgets;
 use refills::Refills;
 
 /// A round at least this often, even if nothing was seen to change: verdicts age.
@@ -88,6 +90,8 @@ pub async fn run_over(
         servers,
         regroup: None,
         told: Told::default(),
+        budgets: Budgets::default(),
+        wanted_by: WantedBy::Nobody,
     };
     let mut changes = looped.desk.board.changes();
     loop {
@@ -152,11 +156,25 @@ struct Looped {
     regroup: Option<Regroup>,
     /// Alarms of which a program was told.
     told: Told,
+    /// How often something may be done by itself.
+    budgets: Budgets,
+    /// Who wanted the failover under way.
+    wanted_by: WantedBy,
+}
+
+/// Who wanted something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WantedBy {
+    /// Sluice itself.
+    Nobody,
+    /// It was asked for.
+    Somebody,
 }
 
 impl Looped {
     async fn round(&mut self) {
         self.end_marks();
+        self.show_budgets();
         if self.desk.is_switching() {
             self.desk.publish();
             return;
@@ -181,6 +199,9 @@ impl Looped {
             record.guarantee == Guarantee::Broken || ackers < usize::from(record.wait_count)
         });
         self.desk.publisher.doubt(broken || assessment.verdict.doubts_primary());
+        if assessment.verdict.doubts_primary() {
+            self.desk.keep_floor(Moment::Doubt);
+        }
         self.begin_takeover(&view, &decision);
         self.routing(assessment.verdict.writes_allowed()).await;
         if assessment.verdict == Verdict::LockHeldElsewhere {
@@ -247,6 +268,7 @@ impl Looped {
                     && record.guarantee == Guarantee::Acknowledged
                 {
                     self.desk.watch_guarantee(server);
+                    self.desk.keep_floor(Moment::Round);
                 }
             }
             Verdict::PrimarySuspected => self.nudge(|index| index != primary.index()),
@@ -289,13 +311,19 @@ impl Looped {
             return;
         }
         let busy = self.takeover.is_some() || self.switchover.is_some();
-        if !busy && self.attempts.may_try(view, self.desk.record().as_ref()) {
+        let may_try = !busy && self.attempts.may_try(view, self.desk.record().as_ref());
+        if may_try && self.failover_affordable(view) {
+            self.wanted_by = WantedBy::Nobody;
             self.takeover = Some(takeover::start(&self.desk, Terms::default(), None));
         }
     }
 
     fn taken_over(&mut self, outcome: takeover::Ended) {
         self.takeover = None;
+        let changed = matches!(outcome, takeover::Ended::Done | takeover::Ended::Stuck(_));
+        if changed && self.wanted_by == WantedBy::Nobody {
+            self.budgets.failed_over();
+        }
         match outcome {
             takeover::Ended::Done => {
                 self.attempts = Attempts::default();
@@ -382,6 +410,7 @@ impl Looped {
             who: who.to_owned(),
             pause: before.as_ref().and_then(|record| record.pause.clone()),
             marks: before.as_ref().map_or_else(Vec::new, |record| record.marks.clone()),
+            promotions: before.as_ref().map_or_else(Vec::new, |record| record.promotions.clone()),
             rebuild: before.and_then(|record| record.rebuild),
             // By a human's word another history may be the right one now.
             deposed: Vec::new(),

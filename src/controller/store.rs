@@ -11,13 +11,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::record::Record;
 
 const RECORD: &str = "record.json";
 const LOCK: &str = "lock";
 const HISTORY: &str = "history.jsonl";
+const FLOOR: &str = "floor.json";
 /// Transactions that only one member had, from before its data were replaced.
 const TAILS: &str = "tails";
 /// Only for the account that runs Sluice.
@@ -64,6 +66,17 @@ pub enum StoreError {
         /// Version it should have.
         expected: u64,
     },
+}
+
+/// What was last seen of a primary that kept its promise; a Sluice that starts after both were killed has to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// Its `server_uuid`.
+    pub primary: Uuid,
+    /// A GTID set that it had committed while every commit waited for its acknowledgements.
+    pub committed: String,
+    /// Commits without an acknowledgement since its start, while it waited; `None`: it did not.
+    pub unacknowledged: Option<u64>,
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
@@ -151,6 +164,36 @@ impl Store {
             tracing::error!(%error, folder = %self.folder.display(), "the store folder can't be synced");
         }
         Ok(prepared.record)
+    }
+
+    /// What was last seen of the primary; `None` if nothing was.
+    pub fn floor(&self) -> Result<Option<Floor>, StoreError> {
+        let path = self.folder.join(FLOOR);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| StoreError::Unreadable { path, error })
+    }
+
+    /// Replaces it, as a whole: after a crash it is the one before or this one.
+    pub fn keep_floor(&self, floor: &Floor) -> Result<(), StoreError> {
+        let path = self.folder.join(FLOOR);
+        let text = serde_json::to_vec(floor)
+            .map_err(|error| StoreError::Unreadable { path: path.clone(), error })?;
+        let beside = self.folder.join(format!("{FLOOR}.new"));
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&beside)
+            .map_err(at(&beside))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(at(&beside))?;
+        fs::rename(&beside, &path).map_err(at(&path))?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at(&self.folder))
     }
 
     /// A new file for transactions that only one member has. It is never overwritten or removed by Sluice.

@@ -142,12 +142,15 @@ async fn asked_for(desk: &Arc<Desk>, terms: &Terms) -> Result<(InstanceId, Asses
         | Verdict::StaleRecord
         | Verdict::LockHeldElsewhere => return Err(assessment.evidence),
     }
-    match failover::doubt(&view, &record) {
-        Some(doubt) if !terms.accept_loss => {
-            Err(format!("{doubt}; bring the primary back, or lose it: sluice failover --accept-loss"))
-        }
-        Some(_) | None => Ok((old, assessment)),
+    let quorum = failover::quorum(&view, &record);
+    let missing = (!quorum.is_there()).then(|| format!("lost quorum: {}", quorum.describe()));
+    let Some(doubt) = failover::doubt(&view, &record).or(missing) else { return Ok((old, assessment)) };
+    let loss = failover::foreseen_loss(&view, &record, &desk.floor(&record));
+    if terms.accept_loss {
+        let evidence = format!("{}; accepted: {doubt}; {loss}", assessment.evidence);
+        return Ok((old, Assessment { evidence, ..assessment }));
     }
+    Err(format!("{doubt}; {loss}; bring the primary back, or lose it: sluice failover --accept-loss"))
 }
 
 /// Every instance but one.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
+mod by_hand;
 mod faults;
 mod hooks;
 mod marks;

@@ -107,7 +107,9 @@ impl Desk {
     ) -> String {
         let who = match request {
             Request::Adopt { who, .. } | Request::Failover(FailoverRequest { who, .. }) => who.as_str(),
-            Request::Mark { terms, .. } | Request::Pause(terms) => terms.who.as_str(),
+            Request::Mark { terms, .. } | Request::Promotion { terms, .. } | Request::Pause(terms) => {
+                terms.who.as_str()
+            }
             Request::Unmark { who, .. } | Request::Resume { who } => who.as_str(),
             Request::Switchover(_) | Request::Rebuild(_) => "operator",
         };

@@ -273,3 +273,19 @@ fn a_member_in_maintenance_never_wins_and_acknowledges_only_if_nobody_else_can()
     let chosen = super::forecast(&five, &record, &rules(&policy(5), &[])).unwrap();
     assert!(!chosen.ackers.contains(&InstanceId(1)), "{chosen:?}");
 }
+
+#[test]
+fn what_would_be_lost_is_named() {
+    let (mut view, record) = (healthy(3), record(3));
+    lose(&mut view, 1);
+    let none = GtidSet::new();
+    assert!(
+        foreseen_loss(&view, &record, &none).starts_with("everything that was seen of db1 is at db2, db3")
+    );
+    let floor = (*set("1:1-12")).clone();
+    let said = foreseen_loss(&view, &record, &floor);
+    assert!(said.contains(&format!("{} would be lost", set("1:11-12"))), "{said}");
+    lose(&mut view, 2);
+    lose(&mut view, 3);
+    assert!(foreseen_loss(&view, &record, &none).contains("and nobody has it"));
+}

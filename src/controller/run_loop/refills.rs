@@ -65,9 +65,15 @@ impl Looped {
             return;
         }
         let due = rebuild::due(view, record, assessment);
+        if !self.budgets.rebuild().is_zero() {
+            return;
+        }
         if let Some(due) = due.iter().find(|due| self.refills.may_try(&due.member)) {
             match refill::start_by_itself(&self.desk, due) {
-                Ok(running) => self.rebuild = Some(running),
+                Ok(running) => {
+                    self.budgets.rebuilds();
+                    self.rebuild = Some(running);
+                }
                 Err(objection) => {
                     let member = due.member.clone();
                     self.desk.set_trouble(Some(format!("{member} is not rebuilt by itself: {objection}")));

@@ -35,6 +35,7 @@ impl Looped {
         let servers: Vec<_> = gone.iter().filter_map(|name| view.by_name(name)?.server.as_ref()).collect();
         let forget = |record: &mut Record| {
             record.marks.retain(|mark| !gone.contains(&mark.name));
+            record.promotions.retain(|rule| !gone.contains(&rule.name));
             record.deposed.retain(|deposed| !servers.iter().any(|server| server.uuid == deposed.uuid));
         };
         if record.is_some() && !gone.is_empty() {

@@ -2,14 +2,15 @@
 //!
 //! Never here: what an operation does.
 
-use super::{Looped, unix_now};
+use super::{Looped, WantedBy, unix_now};
+use crate::config::{Instance, Promotion};
 use crate::controller::adopt;
 use crate::controller::api::{
     Asked, FailoverRequest, MarkTerms, RebuildRequest, Refusal, RefusalCode, Request, SwitchoverRequest,
 };
 use crate::controller::assess::{Trust, Verdict};
 use crate::controller::failover::Terms;
-use crate::controller::record::{Mark, MarkKind, Pause, Record};
+use crate::controller::record::{Mark, MarkKind, Pause, PromotionRule, Record};
 use crate::controller::{conduct, plan, refill, takeover};
 
 impl Looped {
@@ -21,6 +22,9 @@ impl Looped {
             Request::Adopt { primary, who } => self.adopt_named(&request, primary, who),
             Request::Mark { kind, name, terms } => self.mark(&request, *kind, name, terms),
             Request::Unmark { kind, name, .. } => self.unmark(&request, *kind, name),
+            Request::Promotion { name, promotion, terms } => {
+                self.promotion(&request, name, *promotion, terms)
+            }
             Request::Pause(terms) => self.pause(&request, Some(terms)),
             Request::Resume { .. } => self.pause(&request, None),
             Request::Rebuild(wanted) => self.rebuild(wanted),
@@ -93,6 +97,50 @@ impl Looped {
         };
         self.change(|record| record.marks.retain(|mark| mark.name != *name))?;
         Ok(self.desk.single(verb, request, name, Ok(done)))
+    }
+
+    /// Sets a promotion rule in place of any other, or takes it back.
+    fn promotion(
+        &self,
+        request: &Request,
+        name: &str,
+        promotion: Option<Promotion>,
+        terms: &MarkTerms,
+    ) -> Result<String, Refusal> {
+        self.known(name)?;
+        let mut record = self.markable()?;
+        let had = record.promotion_rule(name).map(PromotionRule::describe);
+        record.promotions.retain(|rule| rule.name != *name);
+        let done = match promotion {
+            Some(promotion) => {
+                let rule = PromotionRule {
+                    name: name.to_owned(),
+                    promotion,
+                    who: terms.who.clone(),
+                    reason: terms.reason.clone(),
+                    until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+                };
+                let done = format!("promotion of {name} is {}", rule.describe());
+                record.promotions.push(rule);
+                done
+            }
+            None => match had {
+                Some(had) => format!("promotion of {name} is as configured again ({had})"),
+                None => format!("promotion of {name} is as configured"),
+            },
+        };
+        let config = &self.desk.config;
+        let never = |one: &Instance| record.promotion(&one.name, one.promotion) == Promotion::MustNot;
+        if config.members().all(never) {
+            let hint = Some("give one of them another rule first: sluice promotion NAME neutral".to_owned());
+            return Err(not_now(
+                "every instance would have must-not: none could be the primary".into(),
+                hint,
+            ));
+        }
+        let promotions = record.promotions;
+        self.change(|record| record.promotions = promotions)?;
+        Ok(self.desk.single("promotion", request, name, Ok(done)))
     }
 
     fn pause(&self, request: &Request, terms: Option<&MarkTerms>) -> Result<String, Refusal> {
@@ -192,6 +240,7 @@ impl Looped {
             who: Some(wanted.who.clone()),
         };
         let id = self.desk.begin("failover", wanted.to.clone(), &wanted.who);
+        self.wanted_by = WantedBy::Somebody;
         self.takeover = Some(takeover::start(&self.desk, terms, Some(id.clone())));
         Ok(id)
     }

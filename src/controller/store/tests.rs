@@ -16,6 +16,7 @@ fn record(version: u64) -> Record {
         operation: None,
         who: "adopt".into(),
         marks: vec![],
+        promotions: vec![],
         rebuild: None,
         deposed: vec![],
         pause: None,
@@ -71,4 +72,26 @@ fn garbage_is_said_to_be_garbage() {
     let store = Store::open(folder.path()).unwrap();
     fs::write(folder.path().join(RECORD), "{").unwrap();
     assert!(matches!(store.load(), Err(StoreError::Unreadable { .. })));
+}
+
+#[test]
+fn the_floor_is_the_old_one_or_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.floor().unwrap(), None);
+    let floor = |committed: &str| Floor {
+        primary: Uuid::from_u128(1),
+        committed: committed.into(),
+        unacknowledged: Some(3),
+    };
+    store.keep_floor(&floor("a:1-5")).unwrap();
+    // As a crash in the middle of the next one leaves it.
+    fs::write(folder.path().join("floor.json.new"), "{\"primary\":").unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.floor().unwrap(), Some(floor("a:1-5")));
+    store.keep_floor(&floor("a:1-9")).unwrap();
+    assert_eq!(store.floor().unwrap(), Some(floor("a:1-9")));
+    fs::write(folder.path().join("floor.json"), "{").unwrap();
+    assert!(matches!(store.floor(), Err(StoreError::Unreadable { .. })));
 }
