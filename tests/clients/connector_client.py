@@ -144,7 +144,8 @@ def options(host, port, user, password, database, tls=None, compress=False, char
         "allow_local_infile": True,
         "client_flags": [ClientFlag.MULTI_STATEMENTS, ClientFlag.MULTI_RESULTS],
         "connection_timeout": 60,
-        "read_timeout": 15,
+        # The pure form reads on in vain where a packet spans more than two compressed frames.
+        "read_timeout": 5 if compress and not COMPILED else 15,
         "compress": compress,
     }
     if tls is not None:
