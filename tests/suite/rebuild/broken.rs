@@ -6,7 +6,7 @@ use super::*;
 
 /// So slow that there is a middle, also where the server makes little of the limit: MiB per second of about 70, and
 /// seconds before the first byte.
-const SLOW: &str = "SET GLOBAL clone_max_data_bandwidth = 6, GLOBAL clone_max_network_bandwidth = 6, \
+const SLOW: &str = "SET GLOBAL clone_max_data_bandwidth = 12, GLOBAL clone_max_network_bandwidth = 12, \
                     GLOBAL clone_delay_after_data_drop = 4";
 
 /// Waits until the copy is under way: the member's data are dropped.
