@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sluice_routing::topology::InstanceId;
+use sluice_routing::vouched::Vouched;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -42,6 +43,9 @@ pub type Liveness = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Backend connections of this process to an instance.
 pub type Connections = Arc<dyn Fn(InstanceId) -> ConnectionCount + Send + Sync>;
+
+/// The stored functions that the configuration vouches for, as of now.
+pub type HarmlessFunctions = Arc<dyn Fn() -> Vouched + Send + Sync>;
 
 /// How many there are, by what they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub struct AdminState {
     pub reload: Reload,
     /// Examines the members.
     pub examine: Examine,
+    /// The stored functions that the owner vouches for.
+    pub harmless_functions: HarmlessFunctions,
     /// The token that every request has to carry, probes of `/live` and `/ready` excepted.
     pub token: Option<Secret>,
 }

@@ -167,6 +167,9 @@ enum Explain {
         /// The session's character_set_client.
         #[arg(long, default_value = "")]
         charset: String,
+        /// The session's schema, where stored functions are called without theirs.
+        #[arg(long, default_value = "")]
+        schema: String,
     },
 }
 
@@ -274,8 +277,8 @@ pub fn main() -> ExitCode {
         Verb::Instances => verbs::instances(&reach, output),
         Verb::Sessions => verbs::sessions(&reach, output),
         Verb::Explain { what: Explain::Failover } => verbs::explain_failover(&reach, output),
-        Verb::Explain { what: Explain::Route { statement, sql_mode, charset } } => {
-            verbs::explain_route(&reach, output, &statement, &sql_mode, &charset)
+        Verb::Explain { what: Explain::Route { statement, sql_mode, charset, schema } } => {
+            verbs::explain_route(&reach, output, &statement, &sql_mode, &charset, &schema)
         }
         Verb::History { limit } => verbs::history(&reach, output, limit),
         Verb::Switchover(args) => verbs::switchover(&reach, output, args),
@@ -368,7 +371,7 @@ mod tests {
             "sluice reload -o json",
             "sluice history --limit 5",
             "sluice explain failover",
-            "sluice explain route TRUNCATE --sql-mode ANSI_QUOTES -o json",
+            "sluice explain route TRUNCATE --sql-mode ANSI_QUOTES --schema shop -o json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();
         }

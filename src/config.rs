@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sluice_routing::vouched::Vouched;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
@@ -327,6 +328,8 @@ pub struct Sessions {
     pub max_backend: usize,
     /// Whether writes leave nothing on a connection that servers do not tell of: it is lent as it is then.
     pub triggers_leave_nothing: bool,
+    /// Stored functions that are as harmless as native ones.
+    pub harmless_functions: Vouched,
     /// Whether the primary serves reads of the replica listener when no replica does.
     pub replica_fallback: bool,
     /// What reads on the split listener must be able to see.

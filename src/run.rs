@@ -178,6 +178,10 @@ impl Control {
             history: config.cluster.store.join("history.jsonl"),
             token: config.admin_token.clone(),
             reload: Arc::clone(&reload),
+            harmless_functions: {
+                let reloader = Arc::clone(&reloader);
+                Arc::new(move || reloader.config().sessions.harmless_functions)
+            },
             examine: {
                 let reloader = Arc::clone(&reloader);
                 examiner(move || reloader.config())

@@ -49,12 +49,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sluice_protocol::{Capabilities, StatusFlags};
 use sluice_routing::decide::{Fallback, Listener};
+use sluice_routing::intent::{Statement, classify_vouching};
 use sluice_routing::last_statement::Question;
 use sluice_routing::lexer::LexMode;
 use sluice_routing::pin::PinReason;
 use sluice_routing::read_only::Seen;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::InstanceId;
+use sluice_routing::vouched::{Vouched, Vouching};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -114,6 +116,7 @@ impl SessionContext {
                 replica_fallback,
                 freshness: ReadScope::User,
                 triggers: Triggers::MayLeaveAnything,
+                harmless_functions: Vouched::default(),
             }),
             metrics: Metrics::new(),
             kills: Semaphore::new(kill::KILLS_AT_ONCE),
@@ -135,11 +138,12 @@ impl SessionContext {
 }
 
 /// What a reload may change.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Live {
     replica_fallback: Fallback,
     freshness: ReadScope,
     triggers: Triggers,
+    harmless_functions: Vouched,
 }
 
 /// What triggers may leave on a connection without a word of the server.
@@ -172,7 +176,9 @@ impl SessionContext {
             true => Triggers::LeaveNothing,
             false => Triggers::MayLeaveAnything,
         };
-        self.live.store(Arc::new(Live { replica_fallback, freshness: settings.freshness, triggers }));
+        let harmless_functions = settings.harmless_functions.clone();
+        let freshness = settings.freshness;
+        self.live.store(Arc::new(Live { replica_fallback, freshness, triggers, harmless_functions }));
     }
 }
 
@@ -363,6 +369,13 @@ impl Session {
         let on_primary = self.context.feed.topology().is_primary(instance);
         self.replica = (!on_primary).then_some(instance);
         self.publish_facts();
+    }
+
+    /// What a text of the client is.
+    fn classify(&self, text: &[u8]) -> Statement {
+        let live = self.context.live.load();
+        let vouching = Vouching { functions: &live.harmless_functions, schema: self.state.schema() };
+        classify_vouching(text, self.facts.mode(), vouching)
     }
 
     fn client_capabilities(&self) -> Capabilities {

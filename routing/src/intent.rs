@@ -21,6 +21,7 @@ use crate::effects::{Effect, Effects};
 use crate::hint::Wish;
 use crate::lexer::{ClientCharset, LexMode, Oddity, Span};
 use crate::pin::reasons;
+use crate::vouched::Vouching;
 use features::Features;
 use reader::Reader;
 
@@ -222,11 +223,21 @@ reasons! {
 /// `sql` is the text of a COM_QUERY or COM_STMT_PREPARE without its command byte and attributes.
 #[must_use]
 pub fn classify(sql: &[u8], mode: LexMode) -> Statement {
+    classified(sql, mode, None)
+}
+
+/// The same where the owner vouches for some stored functions.
+#[must_use]
+pub fn classify_vouching(sql: &[u8], mode: LexMode, vouching: Vouching<'_>) -> Statement {
+    classified(sql, mode, Some(vouching).filter(|vouching| !vouching.functions.is_empty()))
+}
+
+fn classified(sql: &[u8], mode: LexMode, vouching: Option<Vouching<'_>>) -> Statement {
     // Without a byte above ASCII there is no character of two bytes.
     if mode.charset == ClientCharset::TrailBytes && !sql.is_ascii() {
         return Statement::unread(PrimaryNeed::Charset);
     }
-    let mut reader = Reader::new(sql, mode);
+    let mut reader = Reader::new(sql, mode, vouching);
     let Some(mut statement) = part(&mut reader) else {
         return oddity_need(reader.oddity())
             .map_or_else(|| Statement::needs_primary(PrimaryNeed::Empty), Statement::unread);

@@ -19,6 +19,7 @@ pub mod read_only;
 pub mod session_facts;
 pub mod topology;
 pub mod variables;
+pub mod vouched;
 
 pub use decide::{Fallback, Freshness, Listener, Route, Situation, decide, passes_gate};
 pub use effects::{Effect, Effects};

@@ -11,15 +11,19 @@ use serde::{Deserialize, Serialize};
 use sluice_protocol::StatusFlags;
 use sluice_routing::decide::{Fallback, Freshness, Listener, Route, Situation, decide};
 use sluice_routing::effects::PinChange;
-use sluice_routing::intent::{Statement, classify};
+use sluice_routing::intent::{Statement, classify, classify_vouching};
 use sluice_routing::lexer::LexMode;
 use sluice_routing::session_facts::SessionFacts;
 use sluice_routing::topology::{InstanceId, Topology};
+use sluice_routing::vouched::Vouching;
 
 use super::AdminState;
 use super::answer::Refused;
 use super::sessions::listener_name;
 use crate::feed::registry::RouteNote;
+
+/// Why a statement is not what it would be by its text alone.
+const VOUCHED: &str = " [sessions] harmless_functions vouches for stored functions in it.";
 
 /// What is known of a statement from its text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -78,6 +82,9 @@ struct Question {
     /// The session's `character_set_client`.
     #[serde(default)]
     charset: String,
+    /// The session's schema, where names of functions have none.
+    #[serde(default)]
+    schema: String,
 }
 
 pub(super) async fn route(
@@ -89,7 +96,15 @@ pub(super) async fn route(
     let mode = LexMode::default()
         .with_sql_mode(question.sql_mode.as_bytes())
         .with_client_charset(question.charset.as_bytes());
-    Ok(Json(explain(&classify(question.statement.as_bytes(), mode), &state.feed.topology())))
+    let text = question.statement.as_bytes();
+    let functions = (state.harmless_functions)();
+    let schema = Some(question.schema.as_bytes()).filter(|schema| !schema.is_empty());
+    let statement = classify_vouching(text, mode, Vouching { functions: &functions, schema });
+    let mut explanation = explain(&statement, &state.feed.topology());
+    if statement != classify(text, mode) {
+        explanation.sentence.push_str(VOUCHED);
+    }
+    Ok(Json(explanation))
 }
 
 fn explain(statement: &Statement, topology: &Topology) -> Explanation {

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use sluice_routing::decide::{Listener, PrimaryReason};
 use sluice_routing::topology::{Instance, InstanceId, Reads, Topology};
+use sluice_routing::vouched::Vouched;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -60,6 +61,11 @@ async fn stage(face: Face, token: Option<&str>) -> Stage {
         reload: Arc::new(|| {
             let none = Reloaded { differences: Vec::new(), certificate: None };
             tokio::spawn(async move { Ok(none) })
+        }),
+        harmless_functions: Arc::new(|| {
+            let mut functions = Vouched::default();
+            functions.add("shop.price").unwrap();
+            functions
         }),
         history: store.path().join("history.jsonl"),
         token: token.map(|token| Secret::new(token.to_owned())),
@@ -327,4 +333,10 @@ async fn a_route_is_explained() {
     let quoted = r#"{"statement": "SELECT \"ä\" FROM t", "sql_mode": "ANSI_QUOTES", "charset": "gbk"}"#;
     assert_eq!(post(at, "/explain/route", "", quoted).await.1["intent"], "primary:charset");
     assert_eq!(post(at, "/explain/route", "", "{}").await.0, 400);
+    for (schema, intent) in [("shop", "read"), ("", "primary:unknown_function")] {
+        let body = json!({ "statement": "SELECT PRICE(a) FROM t", "schema": schema }).to_string();
+        let (_, shown) = post(at, "/explain/route", "", &body).await;
+        assert_eq!(shown["intent"], intent);
+        assert_eq!(shown["sentence"].as_str().unwrap().contains("vouches"), intent == "read");
+    }
 }

@@ -66,8 +66,9 @@ pub(super) fn explain_route(
     statement: &str,
     sql_mode: &str,
     charset: &str,
+    schema: &str,
 ) -> Result<(), CliError> {
-    let body = json!({ "statement": statement, "sql_mode": sql_mode, "charset": charset });
+    let body = json!({ "statement": statement, "sql_mode": sql_mode, "charset": charset, "schema": schema });
     let explanation: Explanation = Client::new(reach)?.ask("/explain/route", &body)?;
     show(output, &explanation, || explain::render(&explanation));
     Ok(())

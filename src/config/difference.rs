@@ -217,6 +217,8 @@ fn reloadable(list: &mut List, config: &Config) {
     list.add_text(Now, "[sessions] replica_fallback", config.sessions.replica_fallback);
     list.add_text(Now, "[sessions] triggers_leave_nothing", config.sessions.triggers_leave_nothing);
     list.add(Now, "[sessions] freshness", config.sessions.freshness);
+    let harmless: Vec<String> = config.sessions.harmless_functions.names().collect();
+    list.add(Now, "[sessions] harmless_functions", harmless);
     list.add(Now, "[tls.client] mode", config.tls_client.mode);
     list.add(Now, "[tls.client] cert, key", &config.tls_client.files);
     list.add(Now, "[tls.client] ca", &config.tls_client.ca);
@@ -259,6 +261,7 @@ impl Config {
         self.sessions.replica_fallback = file.sessions.replica_fallback;
         self.sessions.triggers_leave_nothing = file.sessions.triggers_leave_nothing;
         self.sessions.freshness = file.sessions.freshness;
+        self.sessions.harmless_functions = file.sessions.harmless_functions.clone();
         self.tls_client = file.tls_client.clone();
     }
 }

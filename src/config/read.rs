@@ -4,6 +4,8 @@ use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use sluice_routing::vouched::{MAX_VOUCHED, Vouched};
+
 use super::instances::is_name;
 use super::section::Section;
 use super::{
@@ -177,12 +179,28 @@ fn sessions(section: Section<'_>) -> Sessions {
         memory: section.size("memory", 64 * MIB..=1024 * 1024 * MIB, 2048 * MIB),
         max_backend: section.number("max_backend", 1..=MAX_BACKEND, 200),
         triggers_leave_nothing: section.flag("triggers_leave_nothing", false),
+        harmless_functions: harmless_functions(&section),
         replica_fallback: section.flag("replica_fallback", true),
         freshness: section.choice("freshness", &freshness, ReadScope::User),
         max_lag: section.duration("max_lag", Duration::from_millis(500)..=HOUR, 10 * SECOND),
     };
     section.finish();
     sessions
+}
+
+fn harmless_functions(section: &Section<'_>) -> Vouched {
+    const KEY: &str = "harmless_functions";
+    let mut functions = Vouched::default();
+    let Some(texts) = section.texts(KEY) else { return functions };
+    for text in &texts.value {
+        if let Err(error) = functions.add(text) {
+            section.bad(KEY, texts.line, &format!("{text:?} {error}"));
+        }
+    }
+    if functions.len() > MAX_VOUCHED {
+        section.bad(KEY, texts.line, &format!("at most {MAX_VOUCHED} functions"));
+    }
+    functions
 }
 
 fn durability(section: Section<'_>) -> rules::DurabilityDraft {

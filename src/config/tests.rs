@@ -109,6 +109,9 @@ fn an_empty_file_says_what_is_missing() {
 fn broken_toml_has_its_line() {
     assert!(problems("[cluster]\nname = \n")[0].starts_with("line 2: "));
     assert!(problems("name = \"a\"\nname = \"b\"\n")[0].starts_with("line 2: "));
+    let functions = problems("[sessions]\nharmless_functions = [\"shop.f\", \"f\"]\n").join("\n");
+    assert!(functions.contains("\"f\" is not of the form \"schema.function\""), "{functions}");
+    assert!(!functions.contains("shop.f"), "{functions}");
 }
 
 #[test]

@@ -307,7 +307,7 @@ impl Session {
             return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
         };
         self.hints.take_from_query(&view);
-        let mut statement = classify(view.text, self.facts.mode());
+        let mut statement = self.classify(view.text);
         statement.wishes(self.hints.wish);
         if self.put_off(&statement, &view).await? {
             return Ok(());

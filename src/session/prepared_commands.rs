@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use sluice_protocol::command::{ExecuteView, build, replace_statement};
 use sluice_protocol::response::Expect;
 use sluice_protocol::{StatusFlags, frame_payload};
-use sluice_routing::intent::{Intent, PrimaryNeed, Statement, classify};
+use sluice_routing::intent::{Intent, PrimaryNeed, Statement};
 use sluice_routing::topology::InstanceId;
 
 use super::backends::NotReady;
@@ -30,11 +30,11 @@ impl Session {
         if !self.cover_texts(text.len()) {
             return self.fail(&Failure::Client(ClientFault::NoMemory)).await;
         }
-        let mut statement = classify(text, self.facts.mode());
+        let mut statement = self.classify(text);
         let mut framed = BytesMut::new();
         let own_text = self.with_own_id(text, &statement);
         if let Some(own) = &own_text {
-            statement = classify(own, self.facts.mode());
+            statement = self.classify(own);
             frame_payload(&mut framed, &mut 0, &build::stmt_prepare(own));
         }
         let text = own_text.as_deref().unwrap_or(text);

@@ -14,3 +14,4 @@ mod predictions;
 pub(crate) mod raw;
 mod rows;
 mod transactions;
+mod vouched;

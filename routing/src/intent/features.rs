@@ -117,8 +117,9 @@ impl Features {
         self.expected = Expected::Assignment;
     }
 
-    /// Takes note of the next token of the statement. `bytes` is its text. The token after it is `next`.
-    pub(super) fn see(&mut self, token: Token, bytes: &[u8], next: Option<TokenKind>) {
+    /// Takes note of the next token of the statement. `bytes` is its text. The token after it is `next`. `vouched`: the owner
+    /// vouches for the stored function of this name.
+    pub(super) fn see(&mut self, token: Token, bytes: &[u8], next: Option<TokenKind>, vouched: bool) {
         self.see_after_last(token.kind, bytes);
         let mut now = Seen { kind: Some(token.kind), ..Seen::default() };
         match token.kind {
@@ -126,14 +127,14 @@ impl Features {
                 self.see_word(word);
                 now.schema = schema_of_word(word);
                 if next == Some(OPEN) {
-                    now.function = Some(self.call(bytes));
+                    now.function = Some(self.call(bytes, vouched));
                 }
             }
             TokenKind::Quoted => {
                 let name = unquoted(bytes);
                 now.schema = schema_of_name(name);
                 if next == Some(OPEN) {
-                    now.function = Some(self.call(name));
+                    now.function = Some(self.call(name, vouched));
                 }
             }
             TokenKind::UserVariable => self.add(Sign::UserVariable),
@@ -216,11 +217,14 @@ impl Features {
     }
 
     /// A name with `(` behind it: most are native functions, some begin a list of columns.
-    fn call(&mut self, name: &[u8]) -> FunctionKind {
+    fn call(&mut self, name: &[u8], vouched: bool) -> FunctionKind {
         if self.expected == Expected::Columns || self.names_common_table() {
             return FunctionKind::Keyword;
         }
-        let kind = if self.last.is(DOT) { FunctionKind::Unknown } else { function(name) };
+        let kind = match if self.last.is(DOT) { FunctionKind::Unknown } else { function(name) } {
+            FunctionKind::Unknown if vouched => FunctionKind::Pure,
+            kind => kind,
+        };
         match kind {
             FunctionKind::Pure | FunctionKind::Keyword => {}
             FunctionKind::LastStatement => self.add(Sign::LastStatement),

@@ -5,6 +5,24 @@
 use super::Features;
 use crate::hint::Wish;
 use crate::lexer::{LexMode, Lexer, Oddity, Span, Token, TokenKind, Word};
+use crate::vouched::Vouching;
+
+/// The name that a token stands for, without its quotes.
+fn identifier(kind: TokenKind, bytes: &[u8]) -> Option<&[u8]> {
+    match kind {
+        TokenKind::Word(_) => Some(bytes),
+        TokenKind::Quoted => bytes.get(1..bytes.len().saturating_sub(1)),
+        TokenKind::Text
+        | TokenKind::Number
+        | TokenKind::UserVariable
+        | TokenKind::SystemVariable
+        | TokenKind::Assign
+        | TokenKind::Placeholder
+        | TokenKind::Semicolon
+        | TokenKind::Punctuation(_)
+        | TokenKind::Broken => None,
+    }
+}
 
 /// A lexer with one token of look-ahead that stops at `;`.
 pub(super) struct Reader<'a> {
@@ -14,13 +32,17 @@ pub(super) struct Reader<'a> {
     ahead: Option<Token>,
     features: Features,
     part: Span,
+    vouching: Option<Vouching<'a>>,
+    /// The last two tokens.
+    before: [Option<Token>; 2],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a [u8], mode: LexMode) -> Self {
+    pub(super) fn new(text: &'a [u8], mode: LexMode, vouching: Option<Vouching<'a>>) -> Self {
         let mut lexer = Lexer::new(text, mode);
         let ahead = lexer.next();
-        Self { text, mode, lexer, ahead, features: Features::default(), part: Span::default() }
+        let (features, part) = (Features::default(), Span::default());
+        Self { text, mode, lexer, ahead, features, part, vouching, before: [None; 2] }
     }
 
     /// Moves to the first token of the next statement.
@@ -29,6 +51,7 @@ impl<'a> Reader<'a> {
             self.ahead = self.lexer.next();
         }
         self.features = Features::default();
+        self.before = [None; 2];
         let first = self.ahead?;
         self.part = first.span;
         self.next()
@@ -40,8 +63,21 @@ impl<'a> Reader<'a> {
         self.part.end = token.span.end;
         self.ahead = self.lexer.next();
         let next = self.ahead.map(|token| token.kind);
-        self.features.see(token, self.lexer.bytes(token.span), next);
+        let calls = next == Some(TokenKind::Punctuation(b'('));
+        let vouched = calls && self.is_vouched(token);
+        self.features.see(token, self.lexer.bytes(token.span), next, vouched);
+        self.before = [self.before[1], Some(token)];
         Some(token)
+    }
+
+    /// Whether the owner vouches for the function that this token, with a `(` behind it, names.
+    fn is_vouched(&self, token: Token) -> bool {
+        let Some(vouching) = self.vouching else { return false };
+        let name = |token: Token| identifier(token.kind, self.lexer.bytes(token.span));
+        let qualified = self.before[1].is_some_and(|dot| dot.kind == TokenKind::Punctuation(b'.'));
+        let schema = if qualified { self.before[0].and_then(name) } else { None };
+        name(token)
+            .is_some_and(|function| (!qualified || schema.is_some()) && vouching.covers(schema, function))
     }
 
     /// The token that [`Self::next`] will give.
