@@ -42,6 +42,8 @@ pub(crate) struct Difference {
 /// Setting them to DEFAULT sets them to the opposite of the global value (seen on 9.7.4).
 const DEFAULT_IS_WRONG: [&str; 2] = ["foreign_key_checks", "unique_checks"];
 
+const MODE: &str = "sql_mode";
+
 /// What one change costs besides the round trip that all of them share.
 const SCHEMA_COST: u32 = 4;
 const ROLE_COST: u32 = 8;
@@ -84,12 +86,17 @@ pub(crate) fn difference(has: &Settings, want: &Settings, login: LoginState<'_>)
     if has.multi_statements != want.multi_statements {
         steps.push(Restore::MultiStatements(want.multi_statements.unwrap_or(login.multi_statements)));
     }
+    let mut list = List::default();
     if has.role != want.role {
+        // Its text reads as these say; others may take a privilege of the role.
+        reading(has, want, login.charset, &mut list);
+        steps.extend(list.take());
         let statement = want.role.as_deref().map(<[u8]>::to_vec);
         steps.push(Restore::Role(statement.unwrap_or_else(|| set_role(login.role))));
+    } else {
+        reading(has, want, login.charset, &mut list);
     }
-    let mut list = List::default();
-    variables(has, want, login.charset, &mut list);
+    variables(has, want, &mut list);
     steps.extend(list.take());
     // A statement of its own: literals read as sql_mode and character sets say by then.
     user_variables(has, want, &mut list);
@@ -129,12 +136,21 @@ impl List {
     }
 }
 
-fn variables(has: &Settings, want: &Settings, login: &LoginCharset, list: &mut List) {
+/// What decides how texts read.
+fn reading(has: &Settings, want: &Settings, login: &LoginCharset, list: &mut List) {
     let differs = |name: &str| has.variable(name) != want.variable(name);
     if has.names != want.names || CHARSETS.into_iter().any(differs) {
         charsets(want, login, list);
     }
-    for name in names(has, want).filter(|name| differs(name) && !CHARSETS.contains(name)) {
+    if differs(MODE) {
+        list.assign(MODE.as_bytes(), &wanted_value(MODE, want));
+    }
+}
+
+/// The others.
+fn variables(has: &Settings, want: &Settings, list: &mut List) {
+    let differs = |name: &str| has.variable(name) != want.variable(name);
+    for name in names(has, want).filter(|name| differs(name) && *name != MODE && !CHARSETS.contains(name)) {
         list.assign(name.as_bytes(), &wanted_value(name, want));
     }
 }

@@ -46,7 +46,7 @@ fn what_differs_is_sent_and_nothing_else() {
     state.set_variable("group_concat_max_len", b"4096").unwrap();
     state.set_user_variable(b"@x", b"'it''s'").unwrap();
     let expected = vec![
-        statement("SET group_concat_max_len=4096,sql_mode='ANSI_QUOTES'"),
+        statement("SET sql_mode='ANSI_QUOTES',group_concat_max_len=4096"),
         statement("SET @`x`='it''s'"),
     ];
     assert_eq!(steps(&before, &state), Some(expected));
@@ -69,8 +69,10 @@ fn what_the_other_session_has_is_taken_back() {
     let mine = with(|state| state.set_user_variable(b"@B", b"3").unwrap());
     let expected = vec![
         Restore::MultiStatements(false),
+        // The text of a role is read under the mode of its own session.
+        statement("SET sql_mode=DEFAULT"),
         role("SET ROLE NONE"),
-        statement("SET foreign_key_checks=@@global.foreign_key_checks,sql_mode=DEFAULT"),
+        statement("SET foreign_key_checks=@@global.foreign_key_checks"),
         statement("SET @`a`=NULL,@`b`=3"),
     ];
     assert_eq!(steps(&other, &mine), Some(expected));
@@ -123,11 +125,11 @@ fn a_reset_leaves_schema_role_and_the_servers_charset() {
     assert_eq!(state.last_insert_id(), 0);
     let expected = vec![
         Restore::Schema((*b"app").into()),
-        role("SET ROLE r"),
         statement(
             "SET character_set_client=DEFAULT,character_set_connection=DEFAULT,character_set_results=DEFAULT,\
              collation_connection=DEFAULT",
         ),
+        role("SET ROLE r"),
     ];
     assert_eq!(steps(&fresh(), &state), Some(expected));
 }
