@@ -367,7 +367,8 @@ fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server
         // What waits for acknowledgements is no loss: it is in its binary log.
         let known = server.executed.union(&server.committing);
         let ahead = replica.has().subtract(&known).of(record.primary);
-        if !ahead.is_empty() && instance.seen >= other.seen {
+        // One that takes writes may have got further since it was seen.
+        if !ahead.is_empty() && (!server.is_writable() || instance.seen >= other.seen) {
             return Assessment::new(
                 Verdict::PrimaryBehind,
                 format!(
@@ -376,7 +377,7 @@ fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server
                     other.name
                 ),
             )
-            .hint(format!("do not write to {name}; make {} the primary by hand", other.name));
+            .hint(format!("do not write to {name}; sluice failover --to {}", other.name));
         }
     }
     Assessment::new(

@@ -133,7 +133,22 @@ pub enum Decision {
 
 /// Decides.
 pub fn decide(view: &ClusterView, record: &Record, verdict: &Verdict, rules: &Rules<'_>) -> Decision {
-    let Verdict::PrimaryLost(loss) = verdict else { return Decision::Nothing };
+    let loss = match verdict {
+        Verdict::PrimaryLost(loss) => loss,
+        // It is there and of no use: what the others have of it must not get a second content.
+        Verdict::PrimaryBehind => &Loss::Dead,
+        Verdict::Starting
+        | Verdict::Unadopted
+        | Verdict::Adopting
+        | Verdict::StaleRecord
+        | Verdict::LockHeldElsewhere
+        | Verdict::Healthy
+        | Verdict::SemiSyncStarved
+        | Verdict::SecondWritable(_)
+        | Verdict::PrimarySuspected
+        | Verdict::LostQuorum
+        | Verdict::PrimaryReturned(_) => return Decision::Nothing,
+    };
     match loss {
         Loss::Brief => return Decision::Nothing,
         Loss::Unwitnessed => {
@@ -309,7 +324,7 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
         .map(|(member, errant)| {
             let unwanted =
                 terms.to.filter(|to| *to != member.id).map(|_| "another one is asked for".to_owned());
-            (member, against(member, errant, members, record).or(unwanted))
+            (member, against(member, errant, members, record).or_else(|| forgot(member, &union)).or(unwanted))
         })
         .collect();
     ranked.sort_by_key(|(member, against)| {
@@ -396,6 +411,12 @@ fn errant(member: &Member, members: &[Member], record: &Record, floor: &GtidSet)
     }
     let own = member.has.subtract(&known);
     own.subtract(&own.of(record.primary))
+}
+
+/// What it lost of what it had written itself it could not fetch either.
+fn forgot(member: &Member, union: &GtidSet) -> Option<String> {
+    let forgot = union.subtract(&member.has).of(member.uuid);
+    (!forgot.is_empty()).then(|| format!("it lost transactions that it had written itself ({forgot})"))
 }
 
 fn against(member: &Member, errant: &GtidSet, members: &[Member], record: &Record) -> Option<String> {

@@ -189,6 +189,10 @@ fn replication(
         // A human decides.
         return None;
     }
+    if !replica.forgot(primary).is_empty() {
+        // It would look like a member and never have them: only a copy makes it one.
+        return None;
+    }
     if replica.executed.is_empty() && !primary.executed.is_empty() {
         // It is new, or a copy broke off and left it with half of a server: only a whole copy makes it a member.
         return None;
@@ -289,7 +293,12 @@ fn acknowledging(
             if *verdict == Verdict::Healthy {
                 steps.push(Step::RetireAcker(instance.id));
             }
-        } else if may_ack && !recorded && healthy && nearly(server, primary) {
+        } else if may_ack
+            && !recorded
+            && healthy
+            && nearly(server, primary)
+            && server.forgot(primary).is_empty()
+        {
             steps.push(Step::AddAcker(server.uuid));
         } else if recorded && healthy && !(semi_sync.acking.is_on() && semi_sync.acking_now.is_on()) {
             steps.push(Step::StartAcking(instance.id));

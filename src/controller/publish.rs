@@ -122,7 +122,7 @@ pub fn reads(picture: &Picture<'_>, view: &InstanceView) -> Option<ReadsStopped>
 
 fn is_errant(view: &ClusterView, record: &Record, server: &ServerView) -> bool {
     let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
-    primary.is_some_and(|primary| !server.errant(primary).is_empty())
+    primary.is_some_and(|primary| !server.errant(primary).is_empty() || !server.forgot(primary).is_empty())
 }
 
 fn replicating(picture: &Picture<'_>, record: &Record, server: &ServerView) -> Option<ReadsStopped> {
@@ -220,6 +220,14 @@ fn own_transactions(
     server: &ServerView,
 ) -> String {
     let primary = picture.view.by_uuid(record.primary).and_then(InstanceView::live);
+    let forgot = primary.map(|primary| server.forgot(primary)).unwrap_or_default();
+    if !forgot.is_empty() {
+        return format!(
+            "{0}: it lost transactions that it had written itself ({forgot}), and replication does not bring them back: no \
+             reads, no replication. sluice rebuild {0} gives it another member's data",
+            view.name
+        );
+    }
     let errant = primary.map(|primary| server.errant(primary)).unwrap_or_default();
     format!(
         "{0}: it has transactions of its own ({errant}), so it is in quarantine: no reads, no replication. After a \

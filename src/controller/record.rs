@@ -169,6 +169,8 @@ pub enum RebuildCause {
     Empty,
     /// It was the primary and has commits that nobody was told OK for.
     Tail,
+    /// It was the primary and has lost commits that others have.
+    Forgot,
 }
 
 /// How far a rebuild is.

@@ -97,10 +97,17 @@ async fn confirm(desk: &Arc<Desk>) -> Result<(InstanceId, Assessment), String> {
     let old = assess::the_primary(&desk.view(), &record).map(|view| view.id);
     let old = old.ok_or("nobody knows where the primary was")?;
     desk.observers.look_at(&others(desk, old), Instant::now() + LOOK).await;
+    if desk.view().instances.get(old.index()).is_some_and(|view| view.live().is_some()) {
+        // What it lacks counts only if it was seen after the others.
+        desk.observers.look_at(&[old.index()], Instant::now() + LOOK).await;
+    }
     let view = desk.view();
     let (assessment, decision) = judged(desk, &view, &record);
     if decision != Decision::Go {
         return Err(assessment.evidence);
+    }
+    if assessment.verdict == Verdict::PrimaryBehind {
+        return Ok((old, assessment));
     }
     let Verdict::PrimaryLost(loss) = assessment.verdict else { return Err(assessment.evidence) };
     if loss.is_certain() {

@@ -432,6 +432,12 @@ impl ServerView {
         extra.subtract(&extra.of(primary.uuid))
     }
 
+    /// Transactions of its own that the cluster has and it has not any more. Replication never brings them back: a
+    /// replica skips what bears its own `server_id`, and goes on behind it (seen on 9.7.4).
+    pub fn forgot(&self, primary: &Self) -> GtidSet {
+        primary.executed_before.of(self.uuid).subtract(&self.executed).subtract(&self.committing)
+    }
+
     /// Whether this is somebody else's server, as behind a wrong address: it takes writes and has transactions, none of
     /// them of this cluster. It is left alone.
     pub fn is_stranger(&self, primary: &Self) -> bool {

@@ -6,8 +6,9 @@
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
 mod by_hand;
-mod faults;
+pub(crate) mod faults;
 mod hooks;
+mod lost_tail;
 mod marks;
 mod starved;
 

@@ -4,6 +4,7 @@
 
 mod broken;
 mod by_itself;
+mod refused;
 mod under_load;
 
 use sluice::controller::api::{OperationState, OperationView, RebuildRequest, RefusalCode, Request};

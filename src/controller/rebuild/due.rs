@@ -42,6 +42,9 @@ fn cause(record: &Record, server: &ServerView, primary: &ServerView) -> Option<R
         return (!received).then_some(RebuildCause::Empty);
     }
     let (own, unapplied) = own_transactions(server, primary);
+    if own.is_empty() && unapplied.is_empty() && !server.forgot(primary).is_empty() {
+        return Some(RebuildCause::Forgot);
+    }
     // Two looks in a row: one alone may have been taken while the primary went on.
     let still = server.executed.subtract(&primary.executed);
     let proven = |deposed: &&crate::controller::record::Deposed| {
@@ -131,6 +134,20 @@ mod tests {
         let (mut unapplied, proven) = returned(Tail::Unacknowledged);
         spoil_channel(&mut unapplied, 3, |channel| channel.received = (*set("1:1-10,2:5")).clone());
         assert_eq!(found(&unapplied, &proven), []);
+    }
+
+    #[test]
+    fn who_lost_what_it_had_written_is_filled_and_never_attached() {
+        let mut view = healthy(3);
+        spoil(&mut view, 1, |server| {
+            server.executed = set("1:1-10,3:1-5");
+            server.executed_before = set("1:1-10,3:1-5");
+        });
+        spoil(&mut view, 2, |server| server.executed = set("1:1-10,3:1-5"));
+        spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1-2"));
+        assert_eq!(found(&view, &record(3)), [RebuildCause::Forgot]);
+        spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1-5"));
+        assert_eq!(found(&view, &record(3)), [], "it only had to be looked at again");
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl Refill {
         let still = due.iter().any(|due| due.member == *member && due.cause == self.job.cause);
         match self.job.cause {
             RebuildCause::Asked => return Ok(()),
-            RebuildCause::Empty | RebuildCause::Tail if !still => {
+            RebuildCause::Empty | RebuildCause::Tail | RebuildCause::Forgot if !still => {
                 return Err(Objection::NotDue(member.clone()).into());
             }
-            RebuildCause::Tail => return Ok(()),
+            RebuildCause::Tail | RebuildCause::Forgot => return Ok(()),
             RebuildCause::Empty => {}
         }
         let tables = self.server()?.0.clone_facts().await?.tables;

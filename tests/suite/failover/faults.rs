@@ -36,7 +36,7 @@
 
 mod alive;
 mod died;
-mod door;
+pub(crate) mod door;
 mod network;
 mod replicas;
 

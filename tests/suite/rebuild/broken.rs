@@ -67,7 +67,7 @@ async fn a_member_that_dies_in_the_middle_is_filled_again() {
 }
 
 #[tokio::test]
-async fn what_the_primary_purged_meanwhile_is_seen_before_the_member_follows() {
+async fn r9_what_the_primary_purged_meanwhile_is_seen_before_the_member_follows() {
     let store = tempfile::tempdir().unwrap();
     let (cluster, control) = three(store.path()).await;
     let member = cluster.node(2);

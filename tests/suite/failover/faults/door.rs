@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// What becomes of what wants to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// It passes.
     Open,
     /// New connections are closed at once.
@@ -33,8 +33,8 @@ struct State {
 }
 
 /// A relay to one server.
-pub(super) struct Door {
-    pub(super) address: SocketAddr,
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
     state: watch::Sender<State>,
     task: AbortHandle,
 }
@@ -47,7 +47,7 @@ impl Drop for Door {
 
 impl Door {
     /// Relays to `server`, which sees connections from `from`.
-    pub(super) async fn to(server: SocketAddr, from: Ipv4Addr) -> Self {
+    pub(crate) async fn to(server: SocketAddr, from: Ipv4Addr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (state, states) = watch::channel(State { way: Way::Open, cuts: 0 });
@@ -78,12 +78,12 @@ impl Door {
     }
 
     /// From now on, also for what is connected.
-    pub(super) fn set(&self, way: Way) {
+    pub(crate) fn set(&self, way: Way) {
         self.state.send_modify(|state| state.way = way);
     }
 
     /// Ends every connection; what waits in it is lost.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 }
