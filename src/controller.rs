@@ -38,6 +38,7 @@ pub mod store;
 pub mod switchover;
 mod takeover;
 pub mod view;
+mod write_probe;
 
 pub use control_session::{Pending, Rows, Servers, Session, SqlError};
 pub use run_loop::run_over;

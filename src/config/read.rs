@@ -235,7 +235,7 @@ fn failover(section: Section<'_>) -> Failover {
     let failover = Failover {
         automatic: section.flag("automatic", true),
         // Nothing is promoted by itself in this version, so another time would be a promise not kept.
-        stall: section.only_default_duration("stall", 30 * SECOND),
+        stall: section.duration("stall", Duration::ZERO..=DAY, 30 * SECOND),
     };
     section.finish();
     failover

@@ -294,15 +294,6 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// A duration of which this version only accepts the default.
-    pub(super) fn only_default_duration(&self, key: &'static str, default: Duration) -> Duration {
-        let line = self.value(key).map_or(1, |found| found.line);
-        if self.duration(key, Duration::ZERO..=Duration::MAX, default) != default {
-            self.bad(key, line, NOT_YET);
-        }
-        default
-    }
-
     /// One of a few words. A word that stands for `None` belongs to a later version.
     pub(super) fn choice<T: Copy>(
         &self,

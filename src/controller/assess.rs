@@ -4,6 +4,8 @@
 //!
 //! Never here: I/O, a clock (the time is an argument), an action.
 
+mod blocked;
+mod by_hand;
 mod loss;
 
 use std::time::Instant;
@@ -13,6 +15,8 @@ use uuid::Uuid;
 
 use super::record::{Guarantee, Record};
 use super::view::{ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView};
+pub use blocked::stalled_for;
+pub use by_hand::opened_by_hand;
 pub use loss::Loss;
 
 /// What the run loop remembers between two rounds.
@@ -43,6 +47,12 @@ pub enum Verdict {
     SemiSyncStarved,
     /// A second server is writable.
     SecondWritable(InstanceId),
+    /// Somebody holds a lock on the whole primary: nobody can write.
+    PrimaryLocked,
+    /// The primary answers and can't commit.
+    PrimaryStalled,
+    /// Somebody has made another member the primary.
+    OpenedByHand(InstanceId),
     /// The primary did not answer lately.
     PrimarySuspected,
     /// The primary is gone, or seems to be.
@@ -67,6 +77,9 @@ impl Verdict {
             Self::Healthy => "healthy",
             Self::SemiSyncStarved => "semi_sync_starved",
             Self::SecondWritable(_) => "second_writable",
+            Self::PrimaryLocked => "primary_locked",
+            Self::PrimaryStalled => "primary_stalled",
+            Self::OpenedByHand(_) => "opened_by_hand",
             Self::PrimarySuspected => "primary_suspected",
             Self::PrimaryLost(loss) => loss.as_str(),
             Self::LostQuorum => "lost_quorum",
@@ -78,12 +91,18 @@ impl Verdict {
     /// Whether client writes may go to the recorded primary.
     pub const fn writes_allowed(&self) -> bool {
         match self {
-            Self::Healthy | Self::SemiSyncStarved | Self::SecondWritable(_) | Self::PrimarySuspected => true,
+            Self::Healthy
+            | Self::SemiSyncStarved
+            | Self::SecondWritable(_)
+            | Self::PrimaryLocked
+            | Self::PrimaryStalled
+            | Self::PrimarySuspected => true,
             Self::Starting
             | Self::Unadopted
             | Self::Adopting
             | Self::StaleRecord
             | Self::LockHeldElsewhere
+            | Self::OpenedByHand(_)
             | Self::PrimaryLost(_)
             | Self::LostQuorum
             | Self::PrimaryReturned(_)
@@ -95,12 +114,15 @@ impl Verdict {
     pub const fn doubts_primary(&self) -> bool {
         match self {
             Self::SemiSyncStarved
+            | Self::PrimaryStalled
+            | Self::OpenedByHand(_)
             | Self::PrimarySuspected
             | Self::PrimaryLost(_)
             | Self::LostQuorum
             | Self::PrimaryReturned(_)
             | Self::PrimaryBehind => true,
             Self::Healthy
+            | Self::PrimaryLocked
             | Self::SecondWritable(_)
             | Self::Starting
             | Self::Unadopted
@@ -122,6 +144,9 @@ impl Verdict {
             | Self::Unadopted
             | Self::StaleRecord
             | Self::LockHeldElsewhere
+            | Self::PrimaryLocked
+            | Self::PrimaryStalled
+            | Self::OpenedByHand(_)
             | Self::PrimarySuspected
             | Self::PrimaryLost(_)
             | Self::LostQuorum
@@ -174,7 +199,11 @@ pub fn assess(
     if let Some(stale) = stale(view, record) {
         return stale;
     }
-    let Some(primary) = the_primary(view, record) else { return never_seen(view, record) };
+    let primary = the_primary(view, record);
+    if let Some(opened) = by_hand::judge(view, record) {
+        return Assessment { primary: primary.map(|primary| primary.id), ..opened };
+    }
+    let Some(primary) = primary else { return never_seen(view, record) };
     judge_primary(view, record, primary, trust, now).at(primary.id)
 }
 
@@ -298,7 +327,7 @@ fn judge_primary(
         return loss::judge(view, record, primary, trust, now);
     }
     match primary.server.as_deref() {
-        Some(server) => judge_answering(view, record, (primary, server), trust),
+        Some(server) => judge_answering(view, record, (primary, server), trust, now),
         None => Assessment::new(Verdict::Starting, "not every instance has been looked at yet"),
     }
 }
@@ -324,6 +353,7 @@ fn judge_answering(
     record: &Record,
     (instance, server): (&InstanceView, &ServerView),
     trust: Trust,
+    now: Instant,
 ) -> Assessment {
     let name = &instance.name;
     if trust == Trust::Unchecked || !server.is_writable() {
@@ -348,6 +378,9 @@ fn judge_answering(
         let evidence =
             format!("{attached} of {} ackers are attached to {name}: commits wait", semi_sync.count);
         return Assessment::new(Verdict::SemiSyncStarved, evidence);
+    }
+    if let Some(blocked) = blocked::judge(instance, now) {
+        return blocked;
     }
     let guarantee = match record.guarantee {
         Guarantee::None => "no guarantee yet",

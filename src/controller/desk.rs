@@ -275,7 +275,13 @@ impl Desk {
 
     /// What the configuration says about failover.
     pub(super) fn rules(&self) -> Rules<'_> {
-        Rules { automatic: self.config.failover.automatic, promotion: &self.promotion, policy: &self.policy }
+        Rules {
+            automatic: self.config.failover.automatic,
+            promotion: &self.promotion,
+            policy: &self.policy,
+            stall: self.config.failover.stall,
+            now: clock::now(),
+        }
     }
 
     /// Says which instance is about to become the primary, and whether sessions should connect to it.

@@ -58,6 +58,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
         }
         Step::Follow(id) => follow(desk, *id).await,
         Step::StartReceiver(id) => {
+            silence_unrecorded(desk, *id).await?;
             let (server, grammar) = server(desk, *id)?;
             Ok(server.start_receiver(grammar).await?)
         }
@@ -164,15 +165,21 @@ async fn follow(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let primary = desk.view().by_uuid(record(desk)?.primary).map(|view| view.id);
     let primary = primary.ok_or(StepError::Gone("the primary was never seen"))?;
     let source = desk.source(primary).ok_or(StepError::Gone("the primary has no address"))?;
-    let recorded = record(desk)?;
-    let known = desk.board.view(id.index()).and_then(|view| view.server);
+    silence_unrecorded(desk, id).await?;
     let (server, grammar) = server(desk, id)?;
-    if known.is_some_and(|known| known.semi_sync.is_some() && !recorded.is_acker(known.uuid)) {
-        // It may acknowledge still, for a primary of before: nobody may who is not recorded.
-        server.set_acking_flag(grammar, false).await?;
-    }
     server.follow(grammar, &source).await?;
     Ok(server.start_applier(grammar).await?)
+}
+
+/// Before its receiver starts: it may acknowledge still, for a primary of before, and nobody may who is not recorded.
+async fn silence_unrecorded(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    let recorded = record(desk)?;
+    let known = desk.board.view(id.index()).and_then(|view| view.server);
+    if known.is_some_and(|known| known.semi_sync.is_some() && !recorded.is_acker(known.uuid)) {
+        let (server, grammar) = server(desk, id)?;
+        server.set_acking_flag(grammar, false).await?;
+    }
+    Ok(())
 }
 
 /// Opens a primary whose tail was found complete: semi-sync first, then writable, then a write that is

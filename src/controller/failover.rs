@@ -7,17 +7,22 @@
 //!
 //! Never here: I/O, a clock, a guess when something is missing.
 
+mod decide;
+
+use std::time::{Duration, Instant};
+
 use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
 use super::api::{CandidateStatus, FailoverStatus};
-use super::assess::{Assessment, Loss, Verdict};
+use super::assess;
 use super::record::{Guarantee, MarkKind, Record};
 use super::statements::version_number;
 use super::view::{BootView, ClusterView, InstanceView, ServerView};
 use crate::config::Promotion;
+pub use decide::{Decision, decide, explained};
 
 /// What the configuration says about failover.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,10 @@ pub struct Rules<'a> {
     pub promotion: &'a [Promotion],
     /// Who may acknowledge.
     pub policy: &'a Policy,
+    /// `[failover] stall`; zero: never.
+    pub stall: Duration,
+    /// The time.
+    pub now: Instant,
 }
 
 /// How many of the recorded ackers can be asked.
@@ -82,6 +91,9 @@ pub fn obstacle(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Optio
     if let Some(pause) = &record.pause {
         return Some(format!("{}; sluice resume ends it", pause.describe()));
     }
+    if let Some((_, why)) = assess::opened_by_hand(view, record) {
+        return Some(format!("somebody has made another member the primary: {why}"));
+    }
     doubt(view, record)
 }
 
@@ -116,71 +128,6 @@ pub fn doubt(view: &ClusterView, record: &Record) -> Option<String> {
     lacking.or_else(|| {
         (record.ackers.len() < usize::from(record.wait_count)).then(|| "too few ackers are recorded".into())
     })
-}
-
-/// What follows from an assessment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The primary is not lost, or not for long enough.
-    Nothing,
-    /// It is lost, and this keeps Sluice from acting.
-    Stay(String),
-    /// It is lost, and too few recorded ackers answer.
-    LostQuorum(Quorum),
-    /// Another member is to become the primary.
-    Go,
-}
-
-/// Decides.
-pub fn decide(view: &ClusterView, record: &Record, verdict: &Verdict, rules: &Rules<'_>) -> Decision {
-    let loss = match verdict {
-        Verdict::PrimaryLost(loss) => loss,
-        // It is there and of no use: what the others have of it must not get a second content.
-        Verdict::PrimaryBehind => &Loss::Dead,
-        Verdict::Starting
-        | Verdict::Unadopted
-        | Verdict::Adopting
-        | Verdict::StaleRecord
-        | Verdict::LockHeldElsewhere
-        | Verdict::Healthy
-        | Verdict::SemiSyncStarved
-        | Verdict::SecondWritable(_)
-        | Verdict::PrimarySuspected
-        | Verdict::LostQuorum
-        | Verdict::PrimaryReturned(_) => return Decision::Nothing,
-    };
-    match loss {
-        Loss::Brief => return Decision::Nothing,
-        Loss::Unwitnessed => {
-            return Decision::Stay("no other member answers: Sluice itself may be cut off".into());
-        }
-        Loss::Dead | Loss::Stopping | Loss::Frozen | Loss::Unconfirmed => {}
-    }
-    if let Some(obstacle) = obstacle(view, record, rules) {
-        return Decision::Stay(obstacle);
-    }
-    let quorum = quorum(view, record);
-    if quorum.is_there() { Decision::Go } else { Decision::LostQuorum(quorum) }
-}
-
-/// The assessment with what was decided on it: the verdict *lost quorum*, and the next thing to do.
-pub fn explained(assessment: Assessment, decision: &Decision) -> Assessment {
-    match decision {
-        Decision::Nothing | Decision::Go => assessment,
-        Decision::Stay(why) => Assessment {
-            hint: Some(format!("bring it back: nothing is promoted by itself ({why})")),
-            ..assessment
-        },
-        Decision::LostQuorum(quorum) => Assessment {
-            verdict: Verdict::LostQuorum,
-            evidence: format!("{}; lost quorum: {}", assessment.evidence, quorum.describe()),
-            hint: Some(format!(
-                "start {}, or the old primary: Sluice goes on by itself",
-                quorum.missing.join(", ")
-            )),
-            ..assessment
-        },
-    }
 }
 
 /// A member as a candidate and as evidence.

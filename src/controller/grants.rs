@@ -47,10 +47,10 @@ const CLONE: &str = "BACKUP_ADMIN";
 const CONTROL_ON: [(&str, &str, &str); 6] = [
     ("SELECT", "performance_schema.*", "observation: replication state, open transactions, locks, sessions"),
     ("DROP", "performance_schema.host_cache", "TRUNCATE heals error 1129"),
-    ("CREATE", "sluice.*", "the epoch row"),
-    ("SELECT", "sluice.*", "the epoch row"),
-    ("INSERT", "sluice.*", "the epoch row"),
-    ("DELETE", "sluice.*", "the epoch row"),
+    ("CREATE", "sluice.*", "the epoch row and the write probe"),
+    ("SELECT", "sluice.*", "the epoch row and the write probe"),
+    ("INSERT", "sluice.*", "the epoch row and the write probe"),
+    ("DELETE", "sluice.*", "the epoch row and the write probe"),
 ];
 
 /// A privilege that an account needs.

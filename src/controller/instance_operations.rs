@@ -207,25 +207,35 @@ impl InstanceOperations {
     /// both threads stopped that deletes relay logs, which may be the only copy of something acknowledged.
     /// So it is refused unless the applier runs or everything received is executed.
     pub(super) async fn follow(&self, grammar: Grammar, source: &Source<'_>) -> Result<(), SqlError> {
-        let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
-        let mut first = First::Yes;
-        if let Some(channel) =
-            channels.iter().find(|row| matches!(row.first(), Some(Some(name)) if name.is_empty()))
-        {
-            let applier = Thread::of(channel.get(10).and_then(Option::as_deref).unwrap_or_default());
-            if applier == Thread::Stopped && !self.all_applied(channel).await? {
-                return Err(SqlError::Answer("the applier is stopped and has not applied what was received"));
-            }
+        let first = if self.would_keep_what_it_received().await? {
             self.stop_receiver(grammar).await?;
-            first = First::No;
+            // Something may have come between the look and the stop.
+            if let Err(error) = self.would_keep_what_it_received().await {
+                self.start_receiver(grammar).await?;
+                return Err(error);
+            }
+            First::No
         } else {
             // An applier of nothing, whoever started it.
             self.run(&grammar.stop_applier(), REPLICATION).await?;
-        }
+            First::Yes
+        };
         // Set here, so that no restart of the receiver is needed for it later.
         self.run(&grammar.net_timeout(), QUICK).await?;
         self.run(&grammar.follow(source, first), REPLICATION).await?;
         self.start_receiver(grammar).await
+    }
+
+    /// Whether it has a source at all; an error where what it has received would be deleted with that source.
+    async fn would_keep_what_it_received(&self) -> Result<bool, SqlError> {
+        let channels = self.rows(Via::Main, statements::CHANNELS, QUICK).await?;
+        let own = |row: &&Vec<Option<String>>| matches!(row.first(), Some(Some(name)) if name.is_empty());
+        let Some(channel) = channels.iter().find(own) else { return Ok(false) };
+        let applier = Thread::of(channel.get(10).and_then(Option::as_deref).unwrap_or_default());
+        if applier == Thread::Stopped && !self.all_applied(channel).await? {
+            return Err(SqlError::Answer("the applier is stopped and has not applied what was received"));
+        }
+        Ok(true)
     }
 
     async fn all_applied(&self, channel: &[Option<String>]) -> Result<bool, SqlError> {
@@ -363,6 +373,18 @@ impl InstanceOperations {
             *slot = None;
         }
         outcome
+    }
+
+    /// What a session is doing, and whether commits wait for acknowledgements; `None`: it does nothing any more.
+    pub(super) async fn waiting_for(&self, connection: u64) -> Result<Option<(String, bool)>, SqlError> {
+        let rows = self.rows(Via::Aside, &statements::waiting_for(connection), QUICK).await?;
+        Ok(rows.first().map(|_| (text(&rows, 0, 0).to_owned(), text(&rows, 0, 1) != "0")))
+    }
+
+    /// Who holds a lock on the whole server.
+    pub(super) async fn server_lock(&self) -> Result<Option<Blocker>, SqlError> {
+        let rows = self.rows(Via::Aside, statements::SERVER_LOCKS, QUICK).await?;
+        Ok(blockers(&rows).into_iter().next())
     }
 
     /// Ends a connection and waits until it is gone.

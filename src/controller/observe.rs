@@ -376,6 +376,7 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
             "rpl_semi_sync_source_no_tx" => semi_sync.unacknowledged = value.parse().unwrap_or_default(),
             "rpl_semi_sync_replica_status" => semi_sync.acking_now = Switch::of(value),
             "uptime" => server.uptime = value.parse().unwrap_or_default(),
+            "sluice at work" => server.at_work = value.parse().unwrap_or_default(),
             "gtid_mode" => server.gtid_mode = Switch::of(value),
             name if name.starts_with("boot ") => boot.push((name.to_owned(), Switch::of(value))),
             "persisted_globals_load" => load = Switch::of(value),

@@ -145,10 +145,13 @@ fn fences(view: &ClusterView, record: &Record, verdict: &Verdict) -> Vec<Step> {
         | Verdict::Unadopted
         | Verdict::Adopting
         | Verdict::StaleRecord
+        | Verdict::OpenedByHand(_)
         | Verdict::LockHeldElsewhere => Vec::new(),
         Verdict::Healthy
         | Verdict::SemiSyncStarved
         | Verdict::SecondWritable(_)
+        | Verdict::PrimaryLocked
+        | Verdict::PrimaryStalled
         | Verdict::PrimarySuspected
         | Verdict::PrimaryLost(_)
         | Verdict::LostQuorum
@@ -257,6 +260,19 @@ fn other_ackers(view: &ClusterView, record: &Record, but: Uuid) -> usize {
         .count()
 }
 
+/// Members that nobody can ask now and that would acknowledge for `to` as soon as they can reach it: they followed it when
+/// they were seen last. If it becomes the primary, they have to be recorded, or one of them might be the only one that
+/// has something acknowledged.
+pub fn unasked_ackers(view: &ClusterView, to: Uuid) -> Vec<Uuid> {
+    let silent = view.instances.iter().filter(|instance| instance.live().is_none());
+    let would = |server: &&ServerView| {
+        server.uuid != to
+            && server.channel.as_ref().is_some_and(|channel| channel.source == Some(to))
+            && server.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.acking.is_on())
+    };
+    silent.filter_map(|instance| instance.server.as_deref()).filter(would).map(|server| server.uuid).collect()
+}
+
 /// What a mark means for acknowledgements, for whoever sets it.
 pub fn mark_words(view: &ClusterView, record: &Record, mark: &Mark) -> String {
     let server = view.by_name(&mark.name).and_then(|instance| instance.server.as_ref());
@@ -360,6 +376,9 @@ fn primary_side(
         | Verdict::Adopting
         | Verdict::StaleRecord
         | Verdict::LockHeldElsewhere
+        | Verdict::PrimaryLocked
+        | Verdict::PrimaryStalled
+        | Verdict::OpenedByHand(_)
         | Verdict::PrimarySuspected
         | Verdict::PrimaryLost(_)
         | Verdict::LostQuorum

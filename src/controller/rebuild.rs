@@ -238,6 +238,9 @@ fn acting(assessment: &Assessment, is_acker: bool) -> Result<(), Objection> {
         | Verdict::Adopting
         | Verdict::StaleRecord
         | Verdict::LockHeldElsewhere
+        | Verdict::PrimaryLocked
+        | Verdict::PrimaryStalled
+        | Verdict::OpenedByHand(_)
         | Verdict::PrimarySuspected
         | Verdict::PrimaryLost(_)
         | Verdict::LostQuorum

@@ -6,6 +6,7 @@
 mod alarms;
 mod attempts;
 mod budgets;
+mod probing;
 mod refills;
 mod regroups;
 mod requests;
@@ -38,6 +39,7 @@ use crate::feed::gate::Closed;
 use alarms::Told;
 use attempts::Attempts;
 use budgets::Budgets;
+use probing::Probe;
 use refills::Refills;
 
 /// A round at least this often, even if nothing was seen to change: verdicts age.
@@ -85,6 +87,7 @@ pub async fn run_over(
         attempts: Attempts::default(),
         nudged: None,
         upkeep: None,
+        probe: None,
         failed: HashMap::new(),
         interrupted: None,
         servers,
@@ -114,6 +117,7 @@ pub async fn run_over(
             outcome = ended(&mut looped.takeover) => looped.taken_over(outcome),
             upkept = ended(&mut looped.upkeep) => looped.upkept(upkept),
             refilled = ended(&mut looped.rebuild) => looped.refilled(&refilled),
+            () = probing::ended(&mut looped.probe) => looped.probe_ended(),
             Some(asked) = looped.seat.requests.recv() => looped.serve(asked),
             Some(regroup) = looped.seat.regroups.recv() => looped.regroup = Some(regroup),
             _ = changes.changed() => {}
@@ -147,6 +151,8 @@ struct Looped {
     nudged: Option<StdInstant>,
     /// The step of upkeep under way.
     upkeep: Option<Upkeep>,
+    /// The write probe under way.
+    probe: Option<Probe>,
     /// Steps that failed, and when.
     failed: HashMap<String, StdInstant>,
     /// The primary's instance, and how often it was interrupted, as seen in the latest round.
@@ -182,6 +188,7 @@ impl Looped {
         let view = self.desk.view();
         let record = self.desk.record();
         self.note_interruptions(&view, record.as_ref());
+        self.probe_writes(&view, record.as_ref());
         let adoption = adopt::unambiguous(&view, &self.desk.policy);
         let adoptable = adoption.as_ref().map(Adoption::describe).map_err(Clone::clone);
         let now = clock::now();
@@ -284,12 +291,15 @@ impl Looped {
                 self.desk.set_trust(Trust::Unchecked);
                 self.nudge(|index| index != primary.index());
             }
+            Verdict::OpenedByHand(_) => self.desk.set_trust(Trust::Unchecked),
             Verdict::Starting
             | Verdict::Unadopted
             | Verdict::Adopting
             | Verdict::StaleRecord
             | Verdict::LockHeldElsewhere
             | Verdict::SemiSyncStarved
+            | Verdict::PrimaryLocked
+            | Verdict::PrimaryStalled
             | Verdict::PrimaryReturned(_)
             | Verdict::PrimaryBehind => {}
         }

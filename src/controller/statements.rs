@@ -69,7 +69,7 @@ pub const PULSE: &str = "SELECT @@server_uuid, @@version, @@read_only, @@super_r
 pub const PROGRESS: &str = "SELECT @@server_uuid, @@read_only, @@global.gtid_owned, @@global.gtid_executed";
 
 /// What the server has, executed or only received.
-pub(super) const RECEIVED: &str = "SELECT @@server_uuid, @@global.gtid_executed, \
+pub const RECEIVED: &str = "SELECT @@server_uuid, @@global.gtid_executed, \
      (SELECT received_transaction_set FROM performance_schema.replication_connection_status WHERE channel_name='')";
 
 /// Whether commits wait for acknowledgements, and how many were answered without one.
@@ -103,6 +103,9 @@ pub const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      'log_slave_updates','persisted_globals_load') \
      UNION ALL SELECT 'sluice filters', COUNT(*) FROM performance_schema.replication_applier_filters \
      WHERE filter_rule<>'' \
+     UNION ALL SELECT 'sluice at work', COUNT(*) FROM performance_schema.processlist \
+     WHERE command IN ('Query','Execute') AND time>=1 AND user NOT IN ('system user','event_scheduler') \
+     AND user<>SUBSTRING_INDEX(USER(), '@', 1) \
      UNION ALL SELECT 'sluice delay', MAX(desired_delay) FROM performance_schema.replication_applier_configuration \
      UNION ALL SELECT CONCAT('boot ', LOWER(variable_name)), variable_value FROM performance_schema.persisted_variables \
      WHERE variable_name IN ('super_read_only','skip_replica_start','skip_slave_start','relay_log_recovery') \
@@ -126,7 +129,29 @@ pub const CREATE_EPOCH_TABLE: &str = "CREATE TABLE IF NOT EXISTS sluice.epoch (\
      epoch BIGINT UNSIGNED NOT NULL PRIMARY KEY, primary_uuid CHAR(36) NOT NULL, ackers TEXT NOT NULL, \
      wait_count SMALLINT UNSIGNED NOT NULL, who VARCHAR(255) NOT NULL, \
      at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) ENGINE=InnoDB";
-/// Makes the session's statements part of the history, for the epoch row only.
+/// What the write probe writes to, logged; see [`WRITE_PROBE`].
+pub const CREATE_PROBE_TABLE: &str = "CREATE TABLE IF NOT EXISTS sluice.probe (id TINYINT UNSIGNED NOT NULL PRIMARY KEY, \
+     at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) ENGINE=InnoDB";
+/// A write that goes the whole way of a client's. Few rows, and none that a probe of before is likely to hold.
+pub const WRITE_PROBE: &str = "REPLACE INTO sluice.probe (id) VALUES (CONNECTION_ID() MOD 64)";
+/// The id of this session.
+pub const OWN_CONNECTION: &str = "SELECT CONNECTION_ID()";
+/// Who holds a lock on the whole server: id, account, seconds, statement, state. FLUSH TABLES WITH READ LOCK is shared.
+pub const SERVER_LOCKS: &str = "SELECT t.processlist_id, CONCAT(t.processlist_user, '@', t.processlist_host), \
+     COALESCE(t.processlist_time, 0), COALESCE(LEFT(t.processlist_info, 80), ''), COALESCE(t.processlist_state, '') \
+     FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id=m.owner_thread_id \
+     WHERE m.object_type IN ('GLOBAL','COMMIT') AND m.lock_status='GRANTED' AND m.lock_type='SHARED' \
+     AND t.processlist_id IS NOT NULL LIMIT 1";
+
+/// The state of a session, and how many wait for acknowledgements.
+pub fn waiting_for(connection: u64) -> String {
+    format!(
+        "SELECT COALESCE(p.state, ''), (SELECT COUNT(*) FROM performance_schema.processlist w \
+         WHERE w.state LIKE 'Waiting for semi-sync ACK%') FROM performance_schema.processlist p WHERE p.id={connection}"
+    )
+}
+
+/// Makes the session's statements part of the history, for the epoch row and the write probe.
 pub const LOG_ON: &str = "SET SESSION sql_log_bin=1";
 /// The state a control session is always in otherwise.
 pub const LOG_OFF: &str = "SET SESSION sql_log_bin=0";

@@ -12,6 +12,7 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::adopt::Policy;
+use super::plan::unasked_ackers;
 use super::record::{MarkKind, Record};
 use super::view::{ClusterView, InstanceView, ServerView};
 
@@ -342,13 +343,17 @@ pub fn draw(view: &ClusterView, record: &Record, to: InstanceId, policy: &Policy
         (_, true) => Chain::Armed(ids),
         (_, false) => Chain::InStall(ids),
     };
+    let mut ackers_after: Vec<Uuid> = movers.iter().map(|(_, uuid)| *uuid).collect();
+    if k > 0 {
+        ackers_after.extend(unasked_ackers(view, target.uuid));
+    }
     Ok(Plan {
         from: from.id,
         from_uuid,
         to,
         to_uuid: target.uuid,
         ackers_during: if matches!(chain, Chain::Armed(_)) { remaining } else { record.ackers.clone() },
-        ackers_after: movers.iter().map(|(_, uuid)| *uuid).collect(),
+        ackers_after,
         chain,
         wait_count: record.wait_count,
     })

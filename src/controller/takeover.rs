@@ -32,6 +32,7 @@ use super::plan;
 use super::record::{Guarantee, OperationKind, OperationRecord, Phase, Record};
 use super::statements::Grammar;
 use super::view::{ClusterView, Thread};
+use crate::feed::gate::Closed;
 use revoke::Held;
 
 /// A failover under way.
@@ -106,11 +107,25 @@ async fn confirm(desk: &Arc<Desk>) -> Result<(InstanceId, Assessment), String> {
     if decision != Decision::Go {
         return Err(assessment.evidence);
     }
-    if assessment.verdict == Verdict::PrimaryBehind {
-        return Ok((old, assessment));
-    }
-    let Verdict::PrimaryLost(loss) = assessment.verdict else { return Err(assessment.evidence) };
-    if loss.is_certain() {
+    let certain = match &assessment.verdict {
+        Verdict::PrimaryLost(loss) => loss.is_certain(),
+        // They are there and of no use: by Sluice's own write, by what others have.
+        Verdict::PrimaryStalled | Verdict::PrimaryBehind => true,
+        Verdict::Starting
+        | Verdict::Unadopted
+        | Verdict::Adopting
+        | Verdict::StaleRecord
+        | Verdict::LockHeldElsewhere
+        | Verdict::Healthy
+        | Verdict::SemiSyncStarved
+        | Verdict::SecondWritable(_)
+        | Verdict::PrimaryLocked
+        | Verdict::OpenedByHand(_)
+        | Verdict::PrimarySuspected
+        | Verdict::LostQuorum
+        | Verdict::PrimaryReturned(_) => return Err(assessment.evidence),
+    };
+    if certain {
         return Ok((old, assessment));
     }
     let evidence = fresh_receiver(desk, &view, &record).await?;
@@ -139,6 +154,8 @@ async fn asked_for(desk: &Arc<Desk>, terms: &Terms) -> Result<(InstanceId, Asses
         | Verdict::LostQuorum
         | Verdict::PrimarySuspected
         | Verdict::SemiSyncStarved
+        | Verdict::PrimaryLocked
+        | Verdict::PrimaryStalled
         | Verdict::PrimaryBehind => {}
         Verdict::Healthy | Verdict::SecondWritable(_) | Verdict::PrimaryReturned(_) => {
             return Err(format!("{}: sluice switchover changes it without a loss", assessment.evidence));
@@ -147,6 +164,7 @@ async fn asked_for(desk: &Arc<Desk>, terms: &Terms) -> Result<(InstanceId, Asses
         | Verdict::Unadopted
         | Verdict::Adopting
         | Verdict::StaleRecord
+        | Verdict::OpenedByHand(_)
         | Verdict::LockHeldElsewhere => return Err(assessment.evidence),
     }
     let quorum = failover::quorum(&view, &record);
@@ -245,6 +263,8 @@ async fn take_over(
         &format!("{} ms since its last answer", silent.as_millis()),
     );
     desk.set_failover(Some(Opened::No));
+    // One that only can't commit was open until now.
+    desk.publisher.feed().gate().close(Closed::NoPrimary);
     desk.publish();
     let ended = match takeover.prepare().await {
         Ok(chosen) => takeover.promote(&chosen, silent).await,

@@ -5,6 +5,8 @@
 //!
 //! Never here: a connection, a verdict.
 
+mod blocked;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use uuid::Uuid;
 
 use super::record::EpochRow;
 use super::statements::Grammar;
+pub use blocked::{Blockade, BlockedWrite};
 
 /// A probe is sent every second; an answer is missed when this long has passed without one.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -48,6 +51,8 @@ pub struct InstanceView {
     pub interrupted: u64,
     /// What was seen then.
     pub server: Option<Arc<ServerView>>,
+    /// A write of Sluice that does not get through; only ever of the primary.
+    pub blocked: Option<BlockedWrite>,
     /// Outcome of the latest fresh login.
     pub login: Result<(), String>,
 }
@@ -131,6 +136,8 @@ pub struct ServerView {
     pub executed_in_look: Arc<GtidSet>,
     /// Seconds since it was started.
     pub uptime: u64,
+    /// Statements of clients that have run for a second or longer.
+    pub at_work: u64,
     /// `gtid_mode` is ON.
     pub gtid_mode: Switch,
     /// `replica_net_timeout`, seconds.
@@ -314,6 +321,7 @@ impl InstanceView {
             stopping: false,
             interrupted: 0,
             server: None,
+            blocked: None,
             login: Ok(()),
         }
     }

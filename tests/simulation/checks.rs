@@ -18,7 +18,7 @@ impl World {
     }
 
     /// The record in the store.
-    fn record(&self) -> Option<Record> {
+    pub(crate) fn record(&self) -> Option<Record> {
         serde_json::from_slice(&std::fs::read(self.store.join("record.json")).ok()?).ok()
     }
 

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::controller::SqlError;
+use sluice::controller::{Rows, SqlError};
 use sluice::feed::Feed;
 use sluice::feed::gate::HoldEnd;
-use sluice_protocol::Gtid;
+use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,8 +21,8 @@ use crate::world::Shared;
 const HOLD: Duration = Duration::from_secs(10);
 /// A dial gives up after this.
 const DIAL: Duration = Duration::from_secs(2);
-/// An OK that was waited for longer is passed on only if the write is on enough ackers.
-const LATE: Duration = Duration::from_millis(300);
+/// How long a session waits until a late commit is seen at the ackers.
+const LONGEST_DOUBT: Duration = Duration::from_secs(10);
 
 /// Writes for ever, with pauses up to `pace`.
 pub(crate) async fn write_for_ever(world: Shared, feed: Arc<Feed>, reshaped: Arc<Notify>, pace: Duration) {
@@ -99,60 +99,52 @@ async fn try_once(
     }
     let Some((_, opened)) = connection.as_ref() else { return Outcome::Failed };
     let sent = Instant::now();
-    let mut answer = opened.write(write);
-    let answered = loop {
-        let news = reshaped.notified();
-        tokio::pin!(news);
-        news.as_mut().enable();
-        if feed.is_disowned(primary) {
-            break None;
+    let answered = while_owned(feed, reshaped, primary, opened.write(write)).await.and_then(Result::ok);
+    let outcome = match answered {
+        Some(Ok(rows)) if !feed.is_disowned(primary) => {
+            match timeout(LONGEST_DOUBT, while_owned(feed, reshaped, primary, seen(feed, sent, &rows))).await
+            {
+                Ok(Some(())) => Outcome::Acknowledged,
+                Ok(None) | Err(_) => Outcome::Unknown,
+            }
         }
-        tokio::select! {
-            biased;
-            answered = &mut answer => break answered.ok(),
-            () = news => {}
-        }
+        Some(Err(SqlError::Server { .. })) => Outcome::Failed,
+        Some(Ok(_) | Err(_)) | None => Outcome::Unknown,
     };
-    let outcome = judge(world, feed, primary, sent, answered);
     if outcome == Outcome::Unknown {
         *connection = None;
     }
     outcome
 }
 
-fn judge(
-    world: &Shared,
+/// What comes of it, unless the primary is disowned before.
+async fn while_owned<T>(
     feed: &Feed,
+    reshaped: &Notify,
     primary: InstanceId,
-    sent: Instant,
-    answered: Option<Result<sluice::controller::Rows, SqlError>>,
-) -> Outcome {
-    match answered {
-        Some(Ok(_)) if feed.is_disowned(primary) => Outcome::Unknown,
-        Some(Ok(rows)) => {
-            let gtid = rows.first().and_then(|row| row.first().cloned().flatten());
-            if sent.elapsed() <= LATE || is_safe(world, gtid.as_deref()) {
-                Outcome::Acknowledged
-            } else {
-                Outcome::Unknown
-            }
+    what: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(what);
+    loop {
+        let news = reshaped.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        if feed.is_disowned(primary) {
+            return None;
         }
-        Some(Err(SqlError::Server { .. })) => Outcome::Failed,
-        Some(Err(_)) | None => Outcome::Unknown,
+        tokio::select! {
+            biased;
+            come = &mut what => return Some(come),
+            () = news => {}
+        }
     }
 }
 
-/// Whether a transaction is on as many recorded ackers as a commit needs.
-fn is_safe(world: &Shared, gtid: Option<&str>) -> bool {
-    let world = world.lock();
-    let Some(status) = world.sluice.as_ref().map(|sluice| sluice.status()) else { return false };
-    let gtid: Option<Gtid> = gtid.and_then(|text| {
-        let (uuid, number) = text.split_once(':')?;
-        Gtid::new(uuid.parse().ok()?, None, number.parse().ok()?)
-    });
-    let Some(gtid) = gtid else { return false };
-    let have = world.servers.iter().filter(|server| {
-        status.ackers.contains(&server.name) && server.is_alive() && server.has().contains(&gtid)
-    });
-    status.wait_count > 0 && have.count() >= usize::from(status.wait_count)
+/// As a session does with an OK that came late, or from a primary in doubt.
+async fn seen(feed: &Feed, sent: Instant, rows: &Rows) {
+    let gtid = rows.first().and_then(|row| row.first().cloned().flatten());
+    let Some(Ok(written)) = gtid.map(|gtid| gtid.parse::<GtidSet>()) else { return };
+    if feed.receipts().must_be_seen(sent.elapsed()) {
+        feed.receipts().seen(&written, Instant::now().into_std()).await;
+    }
 }

@@ -25,6 +25,9 @@ pub(crate) enum Fault {
     Mute(usize, Time),
     /// A replica's receiver can't write.
     Stall(usize, Time),
+    /// Nobody acknowledges anything any more for the second time, and after the first one the primary gets SIGTERM:
+    /// it says OK to everybody who waits. It is started again after the third.
+    StopStarved(usize, Time, Time, Time),
     /// Sluice is killed after so many more statements.
     KillSluice(u64),
     /// An operator wants another primary: the one with this number, if any.
@@ -54,7 +57,7 @@ impl Fault {
         };
         let short = random.between(100 * MS, 4 * SECOND);
         let long = random.between(200 * MS, 12 * SECOND);
-        match random.below(41) / 2 {
+        match random.below(45) / 2 {
             0..=3 => Self::Kill(target, long),
             4..=5 => Self::Stop(target, long),
             6..=8 => Self::Freeze(target, if random.chance(50) { short } else { long }),
@@ -69,6 +72,10 @@ impl Fault {
             15 => Self::Stall(random.below(members), long),
             16..=17 => Self::KillSluice(random.between(1, 60)),
             18..=19 => Self::Switchover(random.chance(50).then(|| random.below(members))),
+            20..=21 => {
+                let first = random.between(100 * MS, SECOND);
+                Self::StopStarved(target, first, first + random.between(SECOND, 4 * SECOND), long)
+            }
             _ => Self::OldStore(if random.chance(50) { Copy::Old } else { Copy::Empty }),
         }
     }
@@ -115,6 +122,15 @@ impl World {
             Fault::SlowApply(server, takes, time) => {
                 self.servers[server].apply_takes = takes;
                 self.after(time, move |world| world.servers[server].apply_takes = MS);
+            }
+            Fault::StopStarved(primary, first, muted, away) => {
+                for server in self.servers.iter_mut().enumerate().filter(|(index, _)| *index != primary) {
+                    server.1.mute_until = now + muted;
+                }
+                self.after(first, move |world| {
+                    world.stop(primary);
+                    world.after(away.max(3 * SECOND), move |world| world.start(primary));
+                });
             }
             Fault::Mute(server, time) => self.servers[server].mute_until = now + time,
             Fault::Stall(server, time) => self.servers[server].stalled_until = now + time,

@@ -204,6 +204,7 @@ impl Stage {
                 | Fault::Cut(..)
                 | Fault::Isolate(..)
                 | Fault::SlowApply(..)
+                | Fault::StopStarved(..)
                 | Fault::Mute(..)
                 | Fault::Stall(..) => {}
             }
@@ -288,6 +289,12 @@ impl Stage {
         let mut world = self.world.lock();
         if status.verdict == "unadopted" {
             world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
+        }
+        if status.verdict == "opened_by_hand" {
+            // A program wrote past Sluice to a server that was started writable: nobody meant that one to be the primary.
+            let recorded = world.record().map(|record| record.primary);
+            let others = world.servers.iter_mut().filter(|server| Some(server.uuid) != recorded);
+            others.for_each(|server| server.read_only = true);
         }
         if status.verdict == "stale_record" {
             let newest =

@@ -14,6 +14,7 @@ mod clients;
 mod commands;
 mod control;
 mod controller_adoption;
+mod controller_by_hand;
 mod controller_switchover;
 mod data_path;
 mod differential;

@@ -2,8 +2,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::controller::pictures::{healthy, record, row, set, spoil, spoil_channel, unadopted};
-use crate::controller::view::{SemiSyncView, Switch, Thread};
+use crate::controller::pictures::{healthy, record, row, set, spoil, spoil_channel, unadopted, uuid};
+use crate::controller::record::{Deposed, Tail};
+use crate::controller::view::{Blockade, BlockedWrite, SemiSyncView, Switch, Thread};
 
 fn judge(view: &ClusterView, record: Option<&Record>, trust: Trust) -> Assessment {
     assess(view, record, trust, &Err("no reason".into()), Instant::now())
@@ -164,7 +165,7 @@ fn a_returned_primary_that_still_waits_for_acknowledgements_is_not_behind() {
 #[test]
 fn an_unknown_primary_is_lost_only_after_all_were_looked_at() {
     let mut view = healthy(3);
-    spoil(&mut view, 1, |server| server.uuid = super::super::pictures::uuid(9));
+    spoil(&mut view, 1, |server| server.uuid = uuid(9));
     assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost(Loss::Brief));
     view.instances.iter_mut().for_each(|instance| instance.reach = Reach::NotYet);
     assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::Starting);
@@ -219,4 +220,76 @@ fn a_primary_that_died_before_this_sluice_began_is_known_by_name() {
     }
     spoil_channel(&mut view, 2, |channel| channel.receiver = Thread::Connecting);
     assert_eq!(judge(&view, Some(&record(3)), Trust::Checked).verdict, Verdict::PrimaryLost(Loss::Dead));
+}
+
+/// `db1` is dead, somebody has opened `db3`, and `db2` follows it.
+fn opened() -> ClusterView {
+    let mut view = healthy(3);
+    reach(&mut view, 1, Reach::Refused(9), 9);
+    spoil(&mut view, 3, |server| {
+        server.read_only = Switch::Off;
+        server.channel = None;
+    });
+    spoil_channel(&mut view, 2, |channel| channel.source = Some(uuid(3)));
+    view
+}
+
+#[test]
+fn what_somebody_made_the_primary_is_left_alone_and_named() {
+    let assessment = judge(&opened(), Some(&record(3)), Trust::Checked);
+    assert_eq!(assessment.verdict, Verdict::OpenedByHand(InstanceId(2)));
+    assert!(assessment.evidence.contains("db2 replicates from it"), "{}", assessment.evidence);
+    assert!(assessment.hint.is_some_and(|hint| hint.contains("sluice adopt --primary db3")));
+    let verdict = assessment.verdict;
+    assert!(!verdict.writes_allowed() && !verdict.acting_allowed() && verdict.doubts_primary());
+    // The recorded one is back: read-only, or as a replica of the new one.
+    let mut back = opened();
+    reach(&mut back, 1, Reach::Answers, 0);
+    spoil(&mut back, 1, |server| server.read_only = Switch::On);
+    let verdict = judge(&back, Some(&record(3)), Trust::Unchecked).verdict;
+    assert_eq!(verdict, Verdict::OpenedByHand(InstanceId(2)));
+    // It takes writes, too: then the other one is a second writable server.
+    spoil(&mut back, 1, |server| server.read_only = Switch::Off);
+    let verdict = judge(&back, Some(&record(3)), Trust::Checked).verdict;
+    assert_eq!(verdict, Verdict::SecondWritable(InstanceId(2)));
+}
+
+#[test]
+fn writes_that_nobody_else_has_tell_it_too_but_not_those_of_a_former_primary() {
+    let mut view = opened();
+    spoil_channel(&mut view, 2, |channel| channel.source = Some(uuid(1)));
+    let unfenced = judge(&view, Some(&record(3)), Trust::Checked).verdict;
+    assert!(matches!(unfenced, Verdict::PrimaryLost(_)), "a replica that is only not fenced: {unfenced:?}");
+    spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1-2"));
+    let written = judge(&view, Some(&record(3)), Trust::Checked);
+    assert_eq!(written.verdict, Verdict::OpenedByHand(InstanceId(2)), "{}", written.evidence);
+    let former = Deposed { uuid: uuid(3), epoch: 2, tail: Tail::Unacknowledged };
+    let returned = judge(&view, Some(&Record { deposed: vec![former], ..record(3) }), Trust::Checked);
+    assert!(matches!(returned.verdict, Verdict::PrimaryLost(_)), "{}", returned.evidence);
+    spoil(&mut view, 3, |server| {
+        server.channel.clone_from(&healthy(3).instances[1].server.as_ref().unwrap().channel)
+    });
+    let replica = judge(&view, Some(&record(3)), Trust::Checked).verdict;
+    assert!(matches!(replica, Verdict::PrimaryLost(_)), "it receives itself: {replica:?}");
+}
+
+#[test]
+fn what_keeps_writes_from_getting_through_is_told_apart() {
+    let blocked = |cause: Blockade, seconds: u64| {
+        verdict(|view| {
+            if let Some(first) = view.instances.first_mut() {
+                let since = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+                first.blocked = Some(BlockedWrite { cause, since, detail: "so".into() });
+            }
+        })
+        .verdict
+    };
+    assert_eq!(blocked(Blockade::Lock, 1), Verdict::PrimaryLocked);
+    assert_eq!(blocked(Blockade::Server, 2), Verdict::Healthy, "slow is not stalled");
+    assert_eq!(blocked(Blockade::Server, 3), Verdict::PrimaryStalled);
+    assert_eq!(
+        blocked(Blockade::Acknowledgements, 60),
+        Verdict::Healthy,
+        "what is missing is said elsewhere"
+    );
 }

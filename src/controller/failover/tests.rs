@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 use super::*;
+use crate::controller::assess::{Assessment, Loss, Verdict};
 use crate::controller::pictures::{healthy, policy, record, set, spoil, spoil_channel, uuid};
-use crate::controller::view::{Reach, SemiSyncView};
+use crate::controller::view::{Blockade, BlockedWrite, Reach, SemiSyncView};
 
 fn rules<'a>(policy: &'a Policy, promotion: &'a [Promotion]) -> Rules<'a> {
-    Rules { automatic: true, promotion, policy }
+    Rules { automatic: true, promotion, policy, stall: Duration::from_secs(30), now: Instant::now() }
 }
 
 fn lose(view: &mut ClusterView, number: usize) {
@@ -288,4 +289,22 @@ fn what_would_be_lost_is_named() {
     lose(&mut view, 2);
     lose(&mut view, 3);
     assert!(foreseen_loss(&view, &record, &none).contains("and nobody has it"));
+}
+
+#[test]
+fn a_primary_that_cant_commit_is_replaced_after_the_time_that_is_set() {
+    let mut view = healthy(3);
+    let (record, policy, now) = (record(3), policy(3), Instant::now());
+    if let Some(first) = view.instances.first_mut() {
+        let since = now.checked_sub(Duration::from_secs(20)).unwrap();
+        first.blocked = Some(BlockedWrite { cause: Blockade::Server, since, detail: "pending".into() });
+    }
+    let decided = |stall: u64| {
+        let rules = Rules { stall: Duration::from_secs(stall), now, ..rules(&policy, &[]) };
+        decide(&view, &record, &Verdict::PrimaryStalled, &rules)
+    };
+    assert_eq!(decided(30), Decision::Nothing);
+    assert_eq!(decided(20), Decision::Go);
+    assert!(matches!(decided(0), Decision::Stay(why) if why.contains("stall")));
+    assert_eq!(decide(&view, &record, &Verdict::PrimaryLocked, &rules(&policy, &[])), Decision::Nothing);
 }

@@ -53,6 +53,9 @@ fn alarms(status: &Status, verdict: &Verdict) -> Vec<String> {
         | Verdict::LockHeldElsewhere
         | Verdict::SemiSyncStarved
         | Verdict::SecondWritable(_)
+        | Verdict::PrimaryLocked
+        | Verdict::PrimaryStalled
+        | Verdict::OpenedByHand(_)
         | Verdict::PrimaryLost(_)
         | Verdict::LostQuorum
         | Verdict::PrimaryBehind => Some(format!("{}: {}", status.verdict, status.evidence)),

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::controller::pictures::{healthy, policy, record, spoil, spoil_channel, uuid};
-use crate::controller::view::{Switch, Thread};
+use crate::controller::view::{Reach, Switch, Thread};
 
 const DB1: InstanceId = InstanceId(0);
 const DB2: InstanceId = InstanceId(1);
@@ -127,4 +127,18 @@ fn the_time_to_turn_back_leaves_time_for_the_undo() {
     let seconds = Duration::from_secs;
     assert_eq!(give_up_after(seconds(2), seconds(10)), seconds(6));
     assert_eq!(give_up_after(seconds(9), seconds(10)), Duration::from_millis(9500));
+}
+
+#[test]
+fn who_would_acknowledge_unasked_for_the_target_is_recorded() {
+    let ackers = |reach: Reach| {
+        let mut view = healthy(4);
+        spoil_channel(&mut view, 4, |channel| channel.source = Some(uuid(2)));
+        if let Some(last) = view.instances.last_mut() {
+            last.reach = reach;
+        }
+        draw(&view, &record(4), InstanceId(1), &policy(4)).unwrap().ackers_after
+    };
+    assert_eq!(ackers(Reach::Silent), [uuid(3), uuid(4)], "it followed db2 and will attach by itself");
+    assert_eq!(ackers(Reach::Answers), [uuid(3)], "it can be told");
 }

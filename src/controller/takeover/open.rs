@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Takeover;
 use crate::controller::assess::Trust;
 use crate::controller::desk::Opened;
 use crate::controller::execute::StepError;
 use crate::controller::failover::Chosen;
+use crate::controller::plan;
 use crate::controller::record::{Deposed, Guarantee, OperationRecord, Phase, Record, Tail};
 
 /// Statements that have to succeed after the epoch changed are tried this often.
@@ -25,7 +27,10 @@ impl Takeover {
         // Also those that are not known to be attached: they were told to, and may be any moment.
         let view = self.desk.view();
         let uuid = |id: &InstanceId| Some(view.instances.get(id.index())?.server.as_ref()?.uuid);
-        let ackers = chosen.ackers.iter().filter_map(uuid).collect();
+        let mut ackers: Vec<Uuid> = chosen.ackers.iter().filter_map(uuid).collect();
+        if current.waits() {
+            ackers.extend(plan::unasked_ackers(&view, to));
+        }
         let proven = current.guarantee == Guarantee::Acknowledged && chosen.lost.is_empty();
         let tail = if proven && !self.terms.accept_loss { Tail::Unacknowledged } else { Tail::Unknown };
         let old = Deposed { uuid: self.before.primary, epoch: self.before.epoch, tail };

@@ -41,6 +41,12 @@ impl World {
                 &server.owned(),
                 &server.executed.to_string(),
             ]),
+            Meaning::Received => Ok(vec![vec![
+                Some(server.uuid.to_string()),
+                Some(server.executed.to_string()),
+                server.channel.as_ref().map(|channel| channel.received.to_string()),
+            ]]),
+            Meaning::Vouch => row(&server.vouch().each_ref().map(String::as_str)),
             Meaning::Channels => {
                 Ok(server.channel.iter().map(|channel| server.channel_row(channel)).collect())
             }
@@ -83,6 +89,11 @@ impl World {
 }
 
 impl Server {
+    /// Whether commits wait for acknowledgements, and how many were answered without one.
+    fn vouch(&self) -> [String; 2] {
+        [switch(self.source_side.enabled).to_owned(), self.source_side.unacknowledged.to_string()]
+    }
+
     /// While `super_read_only` is pending they read 0, 1.
     fn flags(&self) -> (bool, bool) {
         (self.read_only, self.read_only || !self.closing.is_empty())

@@ -71,6 +71,8 @@ impl World {
             meaning,
             Meaning::Pulse
                 | Meaning::Progress
+                | Meaning::Received
+                | Meaning::Vouch
                 | Meaning::Channels
                 | Meaning::Settings
                 | Meaning::EpochRow

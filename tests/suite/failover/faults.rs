@@ -11,6 +11,7 @@
 //! | D4 | frozen for a moment | `alive` |
 //! | D5 | all its connections taken by others | `alive` |
 //! | D6 | read-locked by somebody | `alive` |
+//! | D7 | its disk is full | `disk` |
 //! | D8, D11 | cut off from Sluice alone: refused, or swallowed | `network` |
 //! | D9 | cut off from its replicas alone | `network` |
 //! | D12 | Sluice's address blocked by error 1129 | `network` |
@@ -26,16 +27,19 @@
 //! | F3 | a member in maintenance | `failover::marks` |
 //! | F4 | failed switchovers before the kill | `died` |
 //! | C1 | replicas come and go, then a kill | `died` |
-//! | C2 | semi-sync switched off by somebody | `failover::starved` |
+//! | C2 | semi-sync made to give up by somebody; switched off | `acks`; `failover::starved` |
 //! | C3 | lost acknowledgements | `network` |
+//! | P11 | a switchover to a target whose acker is away | `acks` |
 //! | P1-P7 | switchovers | `controller_switchover`, `sessions`, `sysbench` |
 //! | P7 | a Sluice killed at its steps | `failover::a_sluice_killed_in_the_middle_...`, `controller_switchover` |
 //! | SIGTERM | with healthy, and with starved ackers | `failover::a_stopping_primary_...`, `failover::starved` |
 //!
 //! Never here: a fault that is waved through when nothing came of it.
 
+mod acks;
 mod alive;
 mod died;
+mod disk;
 pub(crate) mod door;
 mod network;
 mod replicas;

@@ -48,9 +48,12 @@ async fn d6_a_primary_that_somebody_has_locked_stays_the_primary() {
     let mut owner = stage.cluster.node(0).root_conn().await.unwrap();
     read_lock(&mut owner).await;
     stalled(&load).await;
-    let locked = until(&stage, "a look at the locked primary", |status| epoch(status) == 1).await;
-    println!("{}: {}", word(&locked, "verdict"), word(&locked, "evidence"));
-    assert_eq!(word(&locked, "primary"), "db1", "{locked:#}");
+    let (holder,): (u64,) = owner.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    let locked =
+        until(&stage, "seen to be locked", |status| word(status, "verdict") == "primary_locked").await;
+    println!("{}", word(&locked, "evidence"));
+    assert!(word(&locked, "evidence").contains(&format!("connection {holder} of root@")), "{locked:#}");
+    assert_eq!((epoch(&locked), word(&locked, "primary")), (1, "db1"), "{locked:#}");
     owner.query_drop("UNLOCK TABLES").await.unwrap();
     goes_on(&stage, load, &[0, 1, 2]).await;
 }
