@@ -222,7 +222,7 @@ async fn barrier(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let known =
         desk.board.view(id.index()).and_then(|view| view.server).is_some_and(|s| s.epoch_row.is_some());
     if !known {
-        server.create_epoch_table().await?;
+        server.create_tables().await?;
     }
     server.write_epoch_row(&record.row()).await?;
     if record.waits() && record.guarantee != Guarantee::Acknowledged {

@@ -342,9 +342,14 @@ impl InstanceOperations {
         })
     }
 
-    /// Makes what the epoch rows live in. Logged.
-    pub(super) async fn create_epoch_table(&self) -> Result<(), SqlError> {
-        self.logged(&[statements::CREATE_SCHEMA, statements::CREATE_EPOCH_TABLE]).await
+    /// Makes what the epoch rows live in, and what the write probe writes to. Logged.
+    pub(super) async fn create_tables(&self) -> Result<(), SqlError> {
+        self.logged(&[
+            statements::CREATE_SCHEMA,
+            statements::CREATE_EPOCH_TABLE,
+            statements::CREATE_PROBE_TABLE,
+        ])
+        .await
     }
 
     /// Writes the row of an epoch. Logged, so its OK means acknowledged where commits wait.

@@ -158,7 +158,9 @@ impl Watcher {
     async fn look(&mut self) -> Result<ServerView, SqlError> {
         let lock = statements::lock_holder(&self.lock);
         let session = self.session().await?;
+        let asked = clock::now();
         let pulse = session.rows(statements::PULSE, LOOK_DEADLINE).await?;
+        let looked = clock::now();
         let channels = session.rows(statements::CHANNELS, LOOK_DEADLINE).await?;
         let settings = session.rows(statements::SETTINGS, LOOK_DEADLINE).await?;
         let epoch = match session.rows(statements::EPOCH_ROW, LOOK_DEADLINE).await {
@@ -170,6 +172,7 @@ impl Watcher {
         read_channels(&mut server, &channels);
         read_settings(&mut server, &settings);
         server.executed_in_look = Arc::clone(&server.executed);
+        (server.executed_asked, server.looked) = (Some(asked), Some(looked));
         server.epoch_row = epoch.first().and_then(|cells| EpochRow::parse(cells));
         server.lock = read_lock(&holder, server.connection);
         if let LockView::Elsewhere { connection, .. } = server.lock
@@ -195,6 +198,7 @@ impl Watcher {
     /// The cheap refresh between two looks.
     async fn pulse(&mut self) -> Result<(), SqlError> {
         let Some(session) = self.session.as_mut() else { return Ok(()) };
+        let asked = clock::now();
         let fresh = read_pulse(&session.rows(statements::PULSE, PULSE_DEADLINE).await?)?;
         self.board.update(self.index, |view| {
             let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else {
@@ -202,6 +206,7 @@ impl Watcher {
             };
             let server = Arc::make_mut(server);
             server.executed_before = std::mem::replace(&mut server.executed, fresh.executed);
+            server.executed_asked = Some(asked);
             server.read_only = fresh.read_only;
             server.super_read_only = fresh.super_read_only;
             view.seen = Some(clock::now());

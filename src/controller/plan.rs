@@ -192,7 +192,7 @@ fn replication(
         // A human decides.
         return None;
     }
-    if !replica.forgot(primary).is_empty() {
+    if replica.may_have_forgotten(primary) {
         // It would look like a member and never have them: only a copy makes it one.
         return None;
     }
@@ -313,7 +313,7 @@ fn acknowledging(
             && !recorded
             && healthy
             && nearly(server, primary)
-            && server.forgot(primary).is_empty()
+            && !server.may_have_forgotten(primary)
         {
             steps.push(Step::AddAcker(server.uuid));
         } else if recorded && healthy && !(semi_sync.acking.is_on() && semi_sync.acking_now.is_on()) {

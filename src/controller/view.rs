@@ -134,6 +134,12 @@ pub struct ServerView {
     pub executed_before: Arc<GtidSet>,
     /// `executed` as the last full look read it, before the settings of that look; pulses leave it.
     pub executed_in_look: Arc<GtidSet>,
+    /// When that answer was there.
+    pub looked: Option<Instant>,
+    /// `executed_in_look` and `looked` of the full look before: others have been asked since.
+    pub look_before: Option<(Arc<GtidSet>, Instant)>,
+    /// When it was asked for what is in `executed`, by a look or a pulse.
+    pub executed_asked: Option<Instant>,
     /// Seconds since it was started.
     pub uptime: u64,
     /// Statements of clients that have run for a second or longer.
@@ -400,6 +406,9 @@ impl ServerView {
         let before = before.filter(|before| before.uuid == self.uuid);
         self.executed_before =
             before.map_or_else(|| Arc::clone(&self.executed), |before| Arc::clone(&before.executed));
+        self.look_before = before
+            .and_then(|before| Some((Arc::clone(&before.executed_in_look), before.looked?)))
+            .filter(|(_, looked)| self.looked > Some(*looked));
         let known = before.and_then(|before| before.semi_sync.as_ref());
         if let (Some(now), Some(known)) = (&mut self.semi_sync, known)
             && (now.waiters > 0 && known.waiters > 0)
@@ -442,8 +451,25 @@ impl ServerView {
 
     /// Transactions of its own that the cluster has and it has not any more. Replication never brings them back: a
     /// replica skips what bears its own `server_id`, and goes on behind it (seen on 9.7.4).
+    ///
+    /// Only a fenced server that was asked after the primary had answered can have forgotten something: in an older
+    /// answer a former primary just has not written it yet.
     pub fn forgot(&self, primary: &Self) -> GtidSet {
-        primary.executed_before.of(self.uuid).subtract(&self.executed).subtract(&self.committing)
+        match &primary.look_before {
+            Some((known, looked)) if !self.is_writable() && self.executed_asked >= Some(*looked) => {
+                self.lacks_of_its_own(known)
+            }
+            Some(_) | None => GtidSet::new(),
+        }
+    }
+
+    /// Whether it must not follow before it is known that it has not [forgotten](Self::forgot) anything.
+    pub fn may_have_forgotten(&self, primary: &Self) -> bool {
+        !self.lacks_of_its_own(&primary.executed_in_look).is_empty()
+    }
+
+    fn lacks_of_its_own(&self, known: &GtidSet) -> GtidSet {
+        known.of(self.uuid).subtract(&self.executed).subtract(&self.committing)
     }
 
     /// Whether this is somebody else's server, as behind a wrong address: it takes writes and has transactions, none of
@@ -463,33 +489,4 @@ impl ServerView {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn set(text: &str) -> Arc<GtidSet> {
-        Arc::new(text.parse().unwrap())
-    }
-
-    #[test]
-    fn errant_is_what_the_primary_lacks_and_did_not_just_write() {
-        let uuid = Uuid::from_u128(1);
-        let (a, b) = (uuid, Uuid::from_u128(2));
-        let primary = ServerView { uuid, executed: set(&format!("{a}:1-10")), ..ServerView::default() };
-        let seen_later = set(&format!("{a}:1-12"));
-        let replica = ServerView { executed_before: seen_later, ..ServerView::default() };
-        assert!(replica.errant(&primary).is_empty());
-        let foreign = set(&format!("{a}:1-10,{b}:1"));
-        let replica = ServerView { executed_before: foreign, ..ServerView::default() };
-        assert_eq!(replica.errant(&primary), *set(&format!("{b}:1")));
-    }
-
-    #[test]
-    fn only_an_answer_is_live() {
-        let mut view = InstanceView::unseen(InstanceId(0), "db1".into());
-        view.server = Some(Arc::default());
-        assert!(view.live().is_none());
-        view.reach = Reach::Answers;
-        assert!(view.live().is_some());
-    }
-}
+mod tests;

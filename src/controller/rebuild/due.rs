@@ -139,12 +139,17 @@ mod tests {
     #[test]
     fn who_lost_what_it_had_written_is_filled_and_never_attached() {
         let mut view = healthy(3);
+        let looked = std::time::Instant::now();
         spoil(&mut view, 1, |server| {
             server.executed = set("1:1-10,3:1-5");
             server.executed_before = set("1:1-10,3:1-5");
+            server.look_before = Some((set("1:1-10,3:1-5"), looked));
         });
         spoil(&mut view, 2, |server| server.executed = set("1:1-10,3:1-5"));
-        spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1-2"));
+        spoil(&mut view, 3, |server| {
+            server.executed = set("1:1-10,3:1-2");
+            server.executed_asked = Some(looked);
+        });
         assert_eq!(found(&view, &record(3)), [RebuildCause::Forgot]);
         spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1-5"));
         assert_eq!(found(&view, &record(3)), [], "it only had to be looked at again");

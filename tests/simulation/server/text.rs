@@ -83,6 +83,7 @@ static FIXED: LazyLock<HashMap<String, Meaning>> = LazyLock::new(|| {
         (statements::SET_READ_ONLY, Meaning::SetReadOnly),
         (statements::CREATE_SCHEMA, Meaning::Create),
         (statements::CREATE_EPOCH_TABLE, Meaning::Create),
+        (statements::CREATE_PROBE_TABLE, Meaning::Create),
         (statements::LOG_ON, Meaning::Log(true)),
         (statements::LOG_OFF, Meaning::Log(false)),
         (statements::OPEN_WRITES, Meaning::OpenWrites),

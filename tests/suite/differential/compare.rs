@@ -103,6 +103,7 @@ const ALLOWED: &[Known] = &[
         "status",
         "whether the dictionary used an index is the server's own affair",
     ),
+    case("show / TRIGGERS", "", "status", "as above"),
     case("event definitions", "a: SHOW", "status", "as above"),
     case(
         "COM_STMT_EXECUTE every parameter type",
