@@ -11,7 +11,8 @@ use super::view::{ClusterView, InstanceView};
 /// Why this member can't be taken out now; `None`: it can.
 pub fn objection(view: &ClusterView, record: Option<&Record>, name: &str) -> Option<Refusal> {
     let record = record?;
-    let (instance, server) = (view.by_name(name)?, view.by_name(name)?.server.as_deref());
+    let instance = view.by_name(name)?;
+    let server = instance.server.as_deref();
     let is_primary = match server {
         Some(server) => server.uuid == record.primary,
         None => record.primary_name == name,
