@@ -64,30 +64,28 @@ pub(super) fn known(store: &Store, record: Option<&Record>) -> Known {
 impl Desk {
     /// Writes what is known to be acknowledged, if it is news and time.
     pub(in crate::controller) fn keep_floor(&self, moment: Moment) {
-        let Some((floor, due)) = self.unkept() else { return };
-        if moment == Moment::Round && !due {
-            return;
-        }
+        let Some(floor) = self.unkept(moment) else { return };
         match self.store.keep_floor(&floor) {
             Ok(()) => self.state().kept = Some((floor, clock::now())),
             Err(error) => self.set_trouble(Some(error.to_string())),
         }
     }
 
-    /// What differs from what is kept, and whether it has to be kept even if all is well.
-    fn unkept(&self) -> Option<(Floor, bool)> {
+    /// What has to be kept now, if it is news.
+    fn unkept(&self, moment: Moment) -> Option<Floor> {
         let state = self.state();
         let (primary, set) = state.floor.as_ref()?;
         let waited = state.waited.filter(|waited| waited.server == *primary);
-        let floor = Floor {
-            primary: *primary,
-            committed: set.to_string(),
-            unacknowledged: waited.map(|waited| waited.unacknowledged),
-        };
-        let Some((kept, at)) = &state.kept else { return Some((floor, true)) };
-        let other = kept.primary != floor.primary || kept.unacknowledged != floor.unacknowledged;
-        let due = other || is_over(*at);
-        (*kept != floor).then_some((floor, due))
+        let unacknowledged = waited.map(|waited| waited.unacknowledged);
+        let due = state.kept.as_ref().is_none_or(|(kept, at)| {
+            kept.primary != *primary || kept.unacknowledged != unacknowledged || is_over(*at)
+        });
+        // Rounds are many, and the text of a set can be long.
+        if moment == Moment::Round && !due {
+            return None;
+        }
+        let floor = Floor { primary: *primary, committed: set.to_string(), unacknowledged };
+        state.kept.as_ref().is_none_or(|(kept, _)| *kept != floor).then_some(floor)
     }
 
     /// Notes what the primary was seen to have committed while every commit waited for its acknowledgements.
