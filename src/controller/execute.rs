@@ -8,7 +8,7 @@ use sluice_routing::topology::InstanceId;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::assess::Trust;
+use super::assess::{self, Trust};
 use super::control_session::SqlError;
 use super::desk::Desk;
 use super::instance_operations::{InstanceOperations, POLL};
@@ -17,6 +17,9 @@ use super::record::{Guarantee, Record};
 use super::statements::Grammar;
 use super::store::StoreError;
 use super::view::InstanceView;
+
+/// How fresh looks at the members may take before a server is fenced that somebody may have promoted.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +133,14 @@ const PENDING: Duration = Duration::from_millis(500);
 /// acknowledgements which nobody will give: only when the clients behind them are gone, and can't be told OK, may
 /// they be let go.
 async fn fence(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
-    let primary = record(desk)?.primary;
-    if desk.board.view(id.index()).is_some_and(|view| view.server.is_some_and(|s| s.uuid == primary)) {
+    let recorded = record(desk)?;
+    if desk.board.view(id.index()).is_some_and(|view| view.server.is_some_and(|s| s.uuid == recorded.primary)) {
         return Err(StepError::Gone("it is the primary"));
+    }
+    // Whoever was pointed at it before it was opened may not have been seen since, nor the end of the primary.
+    desk.observers.look_at_all(Instant::now() + LOOK).await;
+    if assess::opened_by_hand(&desk.view(), &recorded).is_some_and(|(opened, _)| opened == id) {
+        return Err(StepError::Gone("somebody made it the primary"));
     }
     let (server, grammar) = server(desk, id)?;
     match server.set_read_only().await {
