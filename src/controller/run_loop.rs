@@ -104,13 +104,7 @@ pub async fn run_over(
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|down| *down) => {
-                // Bounded by the deadlines of its steps; left alone it would leave clients held.
-                if looped.switchover.is_some() {
-                    ended(&mut looped.switchover).await;
-                }
-                if looped.takeover.is_some() {
-                    ended(&mut looped.takeover).await;
-                }
+                looped.shut_down().await;
                 return Ok(());
             }
             () = ended(&mut looped.switchover) => looped.switchover = None,
@@ -178,6 +172,20 @@ enum WantedBy {
 }
 
 impl Looped {
+    /// Ends what would leave clients held if it were left alone, within the deadlines of its steps.
+    async fn shut_down(mut self) {
+        // Nobody drives these any more, and a switchover or failover may wait for the bench that one of them holds.
+        self.upkeep = None;
+        self.rebuild = None;
+        self.probe = None;
+        if self.switchover.is_some() {
+            ended(&mut self.switchover).await;
+        }
+        if self.takeover.is_some() {
+            ended(&mut self.takeover).await;
+        }
+    }
+
     async fn round(&mut self) {
         self.end_marks();
         self.show_budgets();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluice::config::Config;
 use sluice::control_login::ControlLogin;
@@ -102,13 +102,13 @@ impl Control {
     /// Ends it as a crash would, wherever it is.
     pub(crate) fn crash(mut self) {
         drop(self.crash.take());
-        self.thread.take().unwrap().join().unwrap().unwrap();
+        joined(self.thread.take().unwrap()).unwrap();
     }
 
     /// Ends it in order.
     pub(crate) fn stop(mut self) -> Result<(), String> {
         self.stop.send_replace(true);
-        self.thread.take().unwrap().join().unwrap()
+        joined(self.thread.take().unwrap())
     }
 
     /// Waits until the status is as wanted.
@@ -167,9 +167,22 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            let ended = joined(thread);
+            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
         }
     }
+}
+
+/// What the controller's thread came to. One that never ends is a defect, not a test that goes on for ever.
+fn joined(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
+    let until = Instant::now() + SOON;
+    while !thread.is_finished() && Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    if !thread.is_finished() {
+        return Err("the controller did not end".into());
+    }
+    thread.join().unwrap_or_else(|_| Err("the controller panicked".into()))
 }
 
 pub(crate) async fn writable(node: &Node) -> bool {
