@@ -125,6 +125,11 @@ impl Memory {
         Charge { memory: Arc::clone(self), bytes: 0 }
     }
 
+    /// Bytes taken at present.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Whether somebody waits for memory.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0

@@ -15,6 +15,7 @@ use sluice::feed::{self, Feed, Publisher};
 use sluice::lifecycle::{Lifecycle, Phases};
 use sluice::session::SessionContext;
 use sluice::session::login::LoginContext;
+use sluice::session::memory::Memory;
 use sluice::workers;
 use sluice_cluster::{Accounts, Cluster, HeldPort, Login};
 use sluice_protocol::GtidSet;
@@ -31,6 +32,7 @@ const STATEMENTS: usize = 12_000;
 pub(crate) struct DataPath {
     pub(crate) publisher: Publisher,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) memory: Arc<Memory>,
     split: SocketAddr,
     primary: SocketAddr,
     replica: SocketAddr,
@@ -85,6 +87,7 @@ impl DataPath {
         context.pooling = config.sessions.pooling;
         let context = Arc::new(context);
         context.apply(&config.sessions);
+        let memory = Arc::clone(context.login.memory());
         let phases = Phases::default();
         let sockets = workers::bind(&config.listen).unwrap();
         let drain = Duration::from_secs(2);
@@ -92,6 +95,7 @@ impl DataPath {
         Self {
             publisher,
             feed,
+            memory,
             split,
             primary,
             replica,

@@ -187,7 +187,7 @@ impl LoginContext {
     }
 
     /// The memory that clients take.
-    pub(in crate::session) fn memory(&self) -> &Arc<Memory> {
+    pub fn memory(&self) -> &Arc<Memory> {
         self.places.memory()
     }
 

@@ -63,6 +63,8 @@ async fn large_commands_share_a_budget_and_newcomers_over_it_get_1041() {
     // One that holds most of it and does not go on gives it back when another one needs it.
     let mut holder = Raw::connect(split, none).await;
     begin_large(&mut holder, 45 << 20).await;
+    // What is on its way in the kernel's buffers is not held.
+    wait_until("it is read", SOON, || async { path.memory.used() >= 45 << 20 }).await.unwrap();
     let mut beginner = Raw::connect(split, none).await;
     let begun = Instant::now();
     let answer = timeout(SOON, beginner.value(&select_of(15))).await.expect("it gets its turn");
@@ -83,7 +85,9 @@ async fn large_commands_share_a_budget_and_newcomers_over_it_get_1041() {
         sent
     };
     let sent = timeout(SOON, sending).await.expect("it is cut off");
-    assert!(sent <= 5, "{sent} frames of 16 MiB were taken");
+    // Four for the budget; the rest is what kernels with large buffers (`tcp_rmem` of 32 MiB) take by themselves. Without
+    // a budget it would be the 64 of the largest command.
+    assert!(sent <= 8, "{sent} frames of 16 MiB were taken");
 
     shut_and_open_again(split, &mut worker).await;
 }
