@@ -16,7 +16,7 @@ SEEDS ?= 100000
 # Of `make test-mutants`; empty: all.
 MUTANTS ?=
 
-.PHONY: help check test test-faults test-mutants simulate demo soak fuzz bench fix
+.PHONY: help check test test-faults test-mutants simulate demo soak fuzz bench bench-quick fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
@@ -28,7 +28,8 @@ help:
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
 	@echo 'make fuzz    hostile bytes into every decoder and the lexer (SECONDS=600 each)'
-	@echo 'make bench   measurements'
+	@echo 'make bench   CPU, latency, memory and logins beside a direct connection, HAProxy and MySQL Router (quiet machine)'
+	@echo 'make bench-quick  the same in under three minutes, without large results'
 	@echo 'make fix     what tools can mend by themselves'
 
 check:
@@ -93,9 +94,12 @@ fuzz:
 	SLUICE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --release --locked -p sluice-routing --test fuzz -- \
 		--ignored --exact --nocapture the_lexer_for_a_while
 
+# Side by side with a direct connection, HAProxy and MySQL Router; on a quiet machine. The first run downloads the two.
 bench:
-	@echo 'bench: not there yet. It will measure CPU per query and latency side by side: a direct connection,'
-	@echo 'Sluice, HAProxy in TCP mode and other proxies, with the same servers and the same load.'
+	CARGO='$(CARGO)' bench/run $(ARGS)
+
+bench-quick:
+	CARGO='$(CARGO)' bench/run --quick $(ARGS)
 
 fix:
 	$(CARGO) fmt --all

@@ -1,0 +1,51 @@
+//! What is measured.
+//!
+//! Never here: how a target is started, or what it is asked.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// One way to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// To the primary, with nothing between.
+    Direct,
+    /// HAProxy in TCP mode, to the primary.
+    HaProxy,
+    /// MySQL Router passing bytes through, to the primary.
+    Router,
+    /// MySQL Router sharing server connections among clients, to the primary.
+    RouterSharing,
+    /// Sluice, everything to the primary.
+    SluicePrimary,
+    /// Sluice, reads to replicas.
+    SluiceSplit,
+}
+
+impl Target {
+    /// As it is named in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::HaProxy => "HAProxy",
+            Self::Router => "Router",
+            Self::RouterSharing => "Router, sharing",
+            Self::SluicePrimary => "Sluice, primary",
+            Self::SluiceSplit => "Sluice, split",
+        }
+    }
+}
+
+/// A target that runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Site {
+    /// Which one.
+    pub target: Target,
+    /// Where clients connect to.
+    pub address: SocketAddr,
+    /// The proxy's process; none for [`Target::Direct`].
+    pub pid: Option<i32>,
+}
