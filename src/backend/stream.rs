@@ -363,12 +363,13 @@ impl PacketStream {
         self.input.split_to(count.min(self.input.len()))
     }
 
-    /// Reads more bytes behind those in the buffer; returns how many, 0 at the end of the stream. Memory is
-    /// taken only when bytes are there. Safe to cancel.
+    /// Reads at most [`READ_CHUNK`] bytes behind those in the buffer; returns how many, 0 at the end of the stream. Memory
+    /// is taken only when bytes are there. Safe to cancel.
     pub async fn fill(&mut self) -> io::Result<usize> {
         self.stream.readable().await?;
         self.input.reserve(READ_CHUNK);
-        self.stream.read_buf(&mut self.input).await
+        // A buffer that has grown has room for as much again, of which nobody has asked whether there is memory for it.
+        (&mut self.stream).take(READ_CHUNK as u64).read_buf(&mut self.input).await
     }
 
     /// Writes all of `bytes`; with TLS they may stay buffered until [`Self::flush`].

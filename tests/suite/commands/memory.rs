@@ -59,6 +59,7 @@ async fn large_commands_share_a_budget_and_newcomers_over_it_get_1041() {
     }
     assert_eq!(worker.value(&select_of(8)).await, Some((8 << 20).to_string()));
     drop(announcers);
+    wait_until("they are gone", SOON, || async { path.memory.used() < 1 << 20 }).await.unwrap();
 
     // One that holds most of it and does not go on gives it back when another one needs it.
     let mut holder = Raw::connect(split, none).await;
