@@ -18,5 +18,6 @@ pub mod plan;
 pub mod process;
 pub mod report;
 pub mod statistics;
+pub mod system_calls;
 pub mod target;
 pub mod workload;

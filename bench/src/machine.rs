@@ -8,6 +8,9 @@ use std::thread;
 
 use serde::Serialize;
 
+/// What stands for what can't be had.
+pub const UNKNOWN: &str = "unknown";
+
 /// What the figures depend on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -30,7 +33,7 @@ impl Machine {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let system = rustix::system::uname();
         Self {
-            processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or("unknown").to_owned(),
+            processor: value(&read("/proc/cpuinfo"), "model name").unwrap_or(UNKNOWN).to_owned(),
             cores: thread::available_parallelism().map_or(1, usize::from),
             memory: value(&read("/proc/meminfo"), "MemTotal")
                 .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
@@ -52,7 +55,7 @@ fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 pub fn version(program: &std::path::Path, argument: &str) -> String {
     let output = Command::new(program).arg(argument).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
+    text.lines().next().unwrap_or(UNKNOWN).to_owned()
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sluice_bench::connection::Account;
 use sluice_bench::load::Pace;
-use sluice_bench::machine::{Machine, version};
+use sluice_bench::machine::{Machine, UNKNOWN, version};
 use sluice_bench::peer::Peer;
-use sluice_bench::plan::Plan;
+use sluice_bench::plan::{Plan, SystemCalls};
 use sluice_bench::report::Results;
 use sluice_bench::target::{Site, Target};
 use sluice_bench::{idle, logins, measure, workload};
@@ -37,6 +37,21 @@ struct Options {
     /// Below three minutes.
     #[arg(long)]
     quick: bool,
+    /// Only the cells whose title holds this, such as "prepared, 16".
+    #[arg(long)]
+    load: Option<String>,
+    /// Only the targets whose name holds this, such as "Sluice"; HAProxy stays, for the ratios.
+    #[arg(long)]
+    target: Option<String>,
+    /// How many rounds.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds of one turn.
+    #[arg(long)]
+    slice: Option<f64>,
+    /// Count system calls too; strace has to be there.
+    #[arg(long)]
+    system_calls: bool,
     /// The sluice binary [default: beside this program].
     #[arg(long)]
     sluice: Option<PathBuf>,
@@ -92,7 +107,7 @@ struct Scene {
 }
 
 async fn run(options: &Options) -> Result<(), Failure> {
-    let mut plan = if options.quick { Plan::quick() } else { Plan::full() };
+    let mut plan = planned(options);
     limit_clients(&mut plan);
     let began = Instant::now();
     say("starting a primary, a replica, Sluice and its peers");
@@ -100,7 +115,10 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let account = Account { user: app.user, password: app.password, schema: SCHEMA.to_owned() };
     let scene = set(options, &account).await?;
     let machine = Machine::here(scene.programs.clone());
-    let sites = sites(&scene);
+    let mut sites = sites(&scene);
+    if let Some(part) = &options.target {
+        sites.retain(|site| site.target == Target::HaProxy || site.target.name().contains(part));
+    }
     // Off this thread, which takes Ctrl-C.
     let results = tokio::task::spawn_blocking(move || play(&plan, &sites, &account, machine)).await??;
     drop(scene);
@@ -113,6 +131,26 @@ async fn run(options: &Options) -> Result<(), Failure> {
     }
     say(&format!("done after {} s", began.elapsed().as_secs()));
     Ok(())
+}
+
+/// The plan as the options change it.
+fn planned(options: &Options) -> Plan {
+    let mut plan = if options.quick { Plan::quick() } else { Plan::full() };
+    if let Some(part) = &options.load {
+        plan = plan.only(part);
+    }
+    plan.rounds = options.rounds.unwrap_or(plan.rounds);
+    if let Some(seconds) = options.slice {
+        plan.slice = Duration::from_secs_f64(seconds.clamp(0.01, 600.0));
+    }
+    if options.system_calls {
+        plan.system_calls = SystemCalls::Counted;
+    }
+    if plan.system_calls == SystemCalls::Counted && version("strace".as_ref(), "--version") == UNKNOWN {
+        say("system calls are not counted: strace is not there");
+        plan.system_calls = SystemCalls::Left;
+    }
+    plan
 }
 
 fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
@@ -208,7 +246,7 @@ fn play(plan: &Plan, sites: &[Site], account: &Account, machine: Machine) -> Res
         }
     }
     for &cell in &plan.cells {
-        say(&format!("{}, {} clients", cell.workload.name(), cell.clients));
+        say(&cell.title());
         let measured = measure::cell(plan, cell, Pace::Closed, sites, account);
         results.cells.push(measured.map_err(|(target, error)| blame(target)(error))?);
     }
@@ -218,9 +256,12 @@ fn play(plan: &Plan, sites: &[Site], account: &Account, machine: Machine) -> Res
         let slowest = reached.into_iter().flat_map(|done| &done.targets);
         let rate = slowest.filter_map(|turns| turns.median(|turn| Some(turn.rate))).min_by(f64::total_cmp);
         let Some(rate) = rate else { continue };
-        say(&format!("{}, {} clients at half load", cell.workload.name(), cell.clients));
+        say(&format!("{}, at half load", cell.title()));
         let measured = measure::cell(plan, cell, Pace::Rate(rate / 2.0), sites, account);
         results.cells.push(measured.map_err(|(target, error)| blame(target)(error))?);
+    }
+    if plan.login_clients == 0 {
+        return Ok(results);
     }
     say("logins");
     results.logins = logins::measure(plan, sites, account).map_err(|(target, error)| blame(target)(error))?;

@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use crate::connection::Account;
 use crate::load::{Load, LoadError, Pace, Seen};
-use crate::plan::{Cell, Plan, order};
+use crate::plan::{Cell, Plan, SystemCalls, order};
 use crate::process::Usage;
 use crate::statistics::median;
+use crate::system_calls::{self, Calls};
 use crate::target::{Site, Target};
 use crate::workload::Workload;
 
@@ -38,6 +39,8 @@ pub struct Turns {
     pub target: Target,
     /// In the order of the rounds.
     pub turns: Vec<Turn>,
+    /// System calls of the proxy per statement, if they were counted.
+    pub calls: Vec<Calls>,
 }
 
 impl Turns {
@@ -81,13 +84,20 @@ pub fn cell(
         let blame = |error| (site.target, error);
         let mut load = Load::new(site.address, account, cell.workload, cell.clients).map_err(blame)?;
         load.run(pace, plan.warm_up).map_err(blame)?;
-        loads.push((site, load, Turns { target: site.target, turns: Vec::new() }));
+        loads.push((site, load, Turns { target: site.target, turns: Vec::new(), calls: Vec::new() }));
     }
     for round in 0..plan.rounds {
         for index in order(loads.len(), round) {
             let Some((site, load, turns)) = loads.get_mut(index) else { continue };
             let turn = turn(plan, pace, site, load).map_err(|error| (site.target, error))?;
             turns.turns.push(turn);
+        }
+    }
+    if plan.system_calls == SystemCalls::Counted {
+        for (site, load, turns) in &mut loads {
+            let Some(pid) = site.pid else { continue };
+            let work = || load.run(pace, plan.slice).map(|seen| seen.statements);
+            turns.calls = system_calls::count(pid, work).map_err(|error| (site.target, error))?;
         }
     }
     let rate = match pace {

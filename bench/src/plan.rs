@@ -15,6 +15,15 @@ pub struct Cell {
     pub clients: usize,
 }
 
+/// Whether system calls are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemCalls {
+    /// One turn more for each target and cell.
+    Counted,
+    /// Not at all.
+    Left,
+}
+
 /// A whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -22,6 +31,8 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// At a fixed rate: half of what the slowest target reached in the same cell's closed loop.
     pub half_load: Vec<Cell>,
+    /// Counted with strace, if at all, in a turn of their own.
+    pub system_calls: SystemCalls,
     /// How often each target has its turn in each cell.
     pub rounds: usize,
     /// How long a turn is.
@@ -32,7 +43,7 @@ pub struct Plan {
     pub idle: Vec<usize>,
     /// How long they are idle before memory is read.
     pub idle_for: Duration,
-    /// Clients that log in, one login after the other.
+    /// Clients that log in, one login after the other; 0: no logins are measured.
     pub login_clients: usize,
 }
 
@@ -46,6 +57,7 @@ impl Plan {
         Self {
             cells: points.into_iter().flat_map(cell).collect(),
             half_load: Vec::new(),
+            system_calls: SystemCalls::Left,
             rounds: 5,
             slice: Duration::from_millis(500),
             warm_up: Duration::from_millis(200),
@@ -68,6 +80,7 @@ impl Plan {
         Self {
             cells,
             half_load: vec![Cell { workload: Workload::PointText, clients: 64 }],
+            system_calls: SystemCalls::Counted,
             rounds: 9,
             slice: Duration::from_secs(1),
             warm_up: Duration::from_millis(500),
@@ -75,6 +88,27 @@ impl Plan {
             idle_for: Duration::from_secs(10),
             login_clients: 4,
         }
+    }
+}
+
+impl Cell {
+    /// As it is headed in reports.
+    #[must_use]
+    pub fn title(self) -> String {
+        let clients = if self.clients == 1 { "client" } else { "clients" };
+        format!("{}, {} {clients}", self.workload.name(), self.clients)
+    }
+}
+
+impl Plan {
+    /// Only the cells whose title holds `text`, and nothing else.
+    #[must_use]
+    pub fn only(mut self, text: &str) -> Self {
+        self.cells.retain(|cell| cell.title().contains(text));
+        self.half_load.retain(|cell| cell.title().contains(text));
+        self.idle.clear();
+        self.login_clients = 0;
+        self
     }
 }
 
@@ -100,6 +134,14 @@ mod tests {
         }
         assert_eq!(first, [0, 1, 2, 3]);
         assert_eq!(order(0, 3).count(), 0);
+    }
+
+    #[test]
+    fn a_plan_is_narrowed_by_the_titles_of_cells() {
+        let plan = Plan::quick().only("text, 1 client");
+        assert_eq!(plan.cells, [Cell { workload: Workload::PointText, clients: 1 }]);
+        assert!(plan.idle.is_empty() && plan.login_clients == 0);
+        assert_eq!(Plan::quick().only("prepared").cells.len(), 3);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::idle::Idle;
 use crate::logins::Logins;
 use crate::machine::Machine;
 use crate::measure::{Measured, Turn, Turns};
+use crate::plan::Cell;
 use crate::statistics::{added, median, ratio};
 use crate::target::Target;
 
@@ -39,9 +40,9 @@ impl Results {
     pub fn tables(&self) -> String {
         let mut out = String::new();
         for cell in &self.cells {
-            let clients = if cell.clients == 1 { "client" } else { "clients" };
+            let title = Cell { workload: cell.workload, clients: cell.clients }.title();
             let rate = cell.rate.map(|rate| format!(", {rate:.0} per second begun")).unwrap_or_default();
-            let _ = writeln!(out, "### {}, {} {clients}{rate}\n", cell.workload.name(), cell.clients);
+            let _ = writeln!(out, "### {title}{rate}\n");
             out += &statements(cell);
         }
         if !self.logins.is_empty() {
@@ -94,6 +95,7 @@ fn statements(cell: &Measured) -> String {
         "added p50",
         "added p99",
         "switches",
+        "system calls",
     ]);
     for turns in &cell.targets {
         let against = |other: Option<&Turns>,
@@ -115,9 +117,21 @@ fn statements(cell: &Measured) -> String {
             shown(added(|turn| Some(turn.p50)), 0),
             shown(added(|turn| Some(turn.p99)), 0),
             shown(turns.median(|turn| turn.switches), 2),
+            calls(turns),
         ]);
     }
     table.render()
+}
+
+/// All system calls of a statement, and the commonest by name.
+fn calls(turns: &Turns) -> String {
+    if turns.calls.is_empty() {
+        return String::new();
+    }
+    let all: f64 = turns.calls.iter().map(|calls| calls.per_statement).sum();
+    let common = turns.calls.iter().take_while(|calls| calls.per_statement >= 0.1);
+    let common: Vec<_> = common.map(|calls| format!("{} {:.1}", calls.name, calls.per_statement)).collect();
+    format!("{all:.1}: {}", common.join(", "))
 }
 
 /// One figure of a turn.
@@ -218,7 +232,7 @@ mod tests {
 
     fn turns(target: Target, cpu: Option<f64>, rate: f64) -> Turns {
         let turn = Turn { rate, mebibytes: 1.0, p50: 1e6 / rate, p99: 1.0, p999: 2.0, cpu, switches: cpu };
-        Turns { target, turns: vec![turn; 3] }
+        Turns { target, turns: vec![turn; 3], calls: Vec::new() }
     }
 
     #[test]
