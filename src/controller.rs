@@ -16,6 +16,7 @@ mod control_session;
 mod desk;
 pub mod doctor;
 pub mod elect;
+pub mod events;
 mod execute;
 pub mod failover;
 pub mod grants;

@@ -3,6 +3,7 @@
 //!
 //! Never here: a statement to a server, a decision about roles.
 
+mod events;
 mod floor;
 mod group;
 mod operations;
@@ -101,6 +102,8 @@ struct State {
     budgets: Vec<BudgetStatus>,
     operations: Vec<OperationView>,
     lags: LagMeter,
+    /// Scheduled events.
+    events: events::Events,
 }
 
 impl Desk {
@@ -138,6 +141,7 @@ impl Desk {
             budgets: Vec::new(),
             operations: Vec::new(),
             lags: LagMeter::new(config.sessions.max_lag),
+            events: events::Events::open(&store),
         };
         let seat = Seat { status: Arc::clone(&seat.status), operations: seat.operations.clone() };
         Ok(Self {
@@ -327,6 +331,7 @@ impl Desk {
         });
         let mut alarms = publish::alarms(picture);
         alarms.extend(state.trouble.clone());
+        alarms.extend(state.events.alarms());
         let feed = self.publisher.feed();
         Status {
             cluster: self.config.cluster.name.clone(),

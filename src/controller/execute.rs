@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::assess::{self, Trust};
 use super::control_session::SqlError;
 use super::desk::Desk;
+use super::events::move_events;
 use super::instance_operations::{InstanceOperations, POLL};
 use super::plan::{self, Step};
 use super::record::{Guarantee, Record};
@@ -97,6 +98,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
         }
         Step::Resume(id) => resume(desk, *id).await,
         Step::Barrier(id) | Step::Nudge(id) => barrier(desk, *id).await,
+        Step::MoveEvents(id) => move_events(desk, *id).await,
     }
 }
 
@@ -134,7 +136,8 @@ const PENDING: Duration = Duration::from_millis(500);
 /// they be let go.
 async fn fence(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let recorded = record(desk)?;
-    if desk.board.view(id.index()).is_some_and(|view| view.server.is_some_and(|s| s.uuid == recorded.primary)) {
+    if desk.board.view(id.index()).is_some_and(|view| view.server.is_some_and(|s| s.uuid == recorded.primary))
+    {
         return Err(StepError::Gone("it is the primary"));
     }
     // Whoever was pointed at it before it was opened may not have been seen since, nor the end of the primary.

@@ -39,6 +39,16 @@ const CONTROL: [(&str, &str); 10] = [
     ("CLONE_ADMIN", "recipient of a CLONE"),
 ];
 
+/// Server-wide privileges of the control account that only scheduled events need. `SET_ANY_DEFINER` is called
+/// `SET_USER_ID` before 8.2.
+const EVENTS: [(&str, &str); 2] = [
+    ("EVENT", "scheduled events run at the primary, whoever it is: they are enabled at the new one"),
+    (
+        "SET_ANY_DEFINER",
+        "scheduled events stay those of their accounts when they are enabled at the new primary",
+    ),
+];
+
 /// Privileges that `REPLICATION` and `CLONE` accounts need on `*.*`.
 const REPLICATION: &str = "REPLICATION SLAVE";
 const CLONE: &str = "BACKUP_ADMIN";
@@ -62,14 +72,39 @@ pub struct Need {
     pub on: &'static str,
     /// What for.
     pub why: &'static str,
+    /// Who can do without.
+    pub weight: Weight,
+}
+
+/// Who can do without a privilege.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nobody.
+    Needed,
+    /// A cluster without scheduled events.
+    ForEvents,
 }
 
 /// Every privilege that the account needs.
 pub fn needs(which: Which) -> impl Iterator<Item = Need> {
-    let everywhere = |(privilege, why): &(&'static str, &'static str)| Need { privilege, on: "*.*", why };
-    let on = |(privilege, on, why): &(&'static str, &'static str, &'static str)| Need { privilege, on, why };
+    let everywhere = |(privilege, why): &(&'static str, &'static str)| Need {
+        privilege,
+        on: "*.*",
+        why,
+        weight: Weight::Needed,
+    };
+    let on = |(privilege, on, why): &(&'static str, &'static str, &'static str)| Need {
+        privilege,
+        on,
+        why,
+        weight: Weight::Needed,
+    };
+    let for_events = |one| Need { weight: Weight::ForEvents, ..everywhere(one) };
     let needs: Vec<Need> = match which {
-        Which::Control => CONTROL.iter().map(everywhere).chain(CONTROL_ON.iter().map(on)).collect(),
+        Which::Control => {
+            let of_events = EVENTS.iter().map(for_events);
+            CONTROL.iter().map(everywhere).chain(CONTROL_ON.iter().map(on)).chain(of_events).collect()
+        }
         Which::Replication => vec![everywhere(&(REPLICATION, "replicas read the binary log with it"))],
         Which::Clone => vec![everywhere(&(CLONE, "donor of a CLONE"))],
     };
@@ -105,6 +140,9 @@ fn control(account: &Account) -> Vec<String> {
         let place = of_place.first().map_or("", |(_, place, _)| place);
         statements.push(format!("GRANT {} ON {place} TO {name}", privileges.join(", ")));
     }
+    // By itself, so that it can be left out.
+    let of_events: Vec<&str> = EVENTS.iter().map(|(privilege, _)| *privilege).collect();
+    statements.push(format!("GRANT {} ON *.* TO {name}", of_events.join(", ")));
     statements
 }
 
@@ -140,10 +178,11 @@ mod tests {
     #[test]
     fn all_accounts_are_printed_and_never_with_all_privileges() {
         let all = statements(&accounts(), None);
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
+        assert_eq!(all[5], "GRANT EVENT, SET_ANY_DEFINER ON *.* TO 'sluice'@'%'");
         assert!(all.iter().all(|statement| !statement.contains("GRANT ALL")));
         assert!(all[0].starts_with("CREATE USER IF NOT EXISTS 'sluice'@'%' IDENTIFIED BY 'it''s'"));
-        assert!(all[6].starts_with("GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'"));
+        assert!(all[7].starts_with("GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::board::Board;
 use super::clock;
 use super::control_session::{ControlSession, Rows, SqlError, Target};
+use super::events::EventsView;
 use super::record::EpochRow;
 use super::statements;
 use super::view::{
@@ -167,12 +168,15 @@ impl Watcher {
             Err(error) if error.code().is_some_and(|code| NO_EPOCH_TABLE.contains(&code)) => Vec::new(),
             outcome => outcome?,
         };
+        let events = session.rows(statements::events::EVENTS, LOOK_DEADLINE).await?;
         let holder = session.rows(&lock, LOOK_DEADLINE).await?;
         let mut server = read_pulse(&pulse)?;
         read_channels(&mut server, &channels);
         read_settings(&mut server, &settings);
         server.executed_in_look = Arc::clone(&server.executed);
-        (server.executed_asked, server.looked) = (Some(asked), Some(looked));
+        (server.executed_asked, server.executed_read) = (Some(asked), Some(looked));
+        server.looked = Some(looked);
+        server.events = Arc::new(EventsView::of(&events, server.read_only));
         server.epoch_row = epoch.first().and_then(|cells| EpochRow::parse(cells));
         server.lock = read_lock(&holder, server.connection);
         if let LockView::Elsewhere { connection, .. } = server.lock
@@ -200,12 +204,14 @@ impl Watcher {
         let Some(session) = self.session.as_mut() else { return Ok(()) };
         let asked = clock::now();
         let fresh = read_pulse(&session.rows(statements::PULSE, PULSE_DEADLINE).await?)?;
+        let read = clock::now();
         self.board.update(self.index, |view| {
             let Some(server) = view.server.as_mut().filter(|server| server.uuid == fresh.uuid) else {
                 return;
             };
             let server = Arc::make_mut(server);
             server.executed_before = std::mem::replace(&mut server.executed, fresh.executed);
+            server.executed_before_read = server.executed_read.replace(read);
             server.executed_asked = Some(asked);
             server.read_only = fresh.read_only;
             server.super_read_only = fresh.super_read_only;

@@ -58,6 +58,8 @@ pub enum Step {
     Barrier(InstanceId),
     /// Write it once more: commits wait whose acknowledgement was lost, and the next one is for them, too.
     Nudge(InstanceId),
+    /// Enable the scheduled events that ran at the former primary.
+    MoveEvents(InstanceId),
 }
 
 impl Step {
@@ -84,6 +86,7 @@ impl Step {
             Self::PersistBoot(id) => format!("persist the boot settings of {}", name(id)),
             Self::Barrier(id) => format!("write the epoch row on {}", name(id)),
             Self::Nudge(id) => format!("free the commits on {} whose acknowledgement was lost", name(id)),
+            Self::MoveEvents(id) => format!("scheduled events run on {}", name(id)),
         }
     }
 }

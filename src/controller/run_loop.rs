@@ -238,8 +238,10 @@ impl Looped {
             }
             (None, _) => Vec::new(),
             (Some(record), _) => {
-                let addresses = &self.desk.replication_addresses;
-                plan::plan(&view, record, &self.desk.assessment(), &self.desk.policy, addresses)
+                let (addresses, assessment) = (&self.desk.replication_addresses, self.desk.assessment());
+                let mut steps = plan::plan(&view, record, &assessment, &self.desk.policy, addresses);
+                steps.extend(self.desk.events_step(&view));
+                steps
             }
         };
         self.start_step(&view, &steps);
@@ -277,11 +279,10 @@ impl Looped {
         match &assessment.verdict {
             Verdict::Healthy | Verdict::SecondWritable(_) => {
                 self.attempts = Attempts::default();
-                let server = view.instances.get(primary.index()).and_then(|view| view.live());
-                if let Some(server) = server
-                    && record.waits()
-                    && record.guarantee == Guarantee::Acknowledged
-                {
+                let Some(primary) = view.instances.get(primary.index()) else { return };
+                let Some(server) = primary.live() else { return };
+                self.desk.learn_events(view, &primary.name, server);
+                if record.waits() && record.guarantee == Guarantee::Acknowledged {
                     self.desk.watch_guarantee(server);
                     self.desk.keep_floor(Moment::Round);
                 }

@@ -6,6 +6,7 @@
 
 pub mod cloning;
 pub mod doctor;
+pub mod events;
 
 use std::borrow::Cow;
 

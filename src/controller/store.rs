@@ -11,15 +11,18 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::events::KnownEvents;
 use super::record::Record;
 
 const RECORD: &str = "record.json";
 const LOCK: &str = "lock";
 const HISTORY: &str = "history.jsonl";
 const FLOOR: &str = "floor.json";
+const EVENTS: &str = "events.json";
 /// Transactions that only one member had, from before its data were replaced.
 const TAILS: &str = "tails";
 /// Only for the account that runs Sluice.
@@ -128,13 +131,7 @@ impl Store {
 
     /// The record in force; `None` in a new store.
     pub fn load(&self) -> Result<Option<Record>, StoreError> {
-        let path = self.folder.join(RECORD);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at(&path)(error)),
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| StoreError::Unreadable { path, error })
+        self.read(RECORD)
     }
 
     /// Writes a record beside the one in force, so that [`Store::commit`] has little left to do. `expected`
@@ -168,7 +165,26 @@ impl Store {
 
     /// What was last seen of the primary; `None` if nothing was.
     pub fn floor(&self) -> Result<Option<Floor>, StoreError> {
-        let path = self.folder.join(FLOOR);
+        self.read(FLOOR)
+    }
+
+    /// Replaces it, as a whole: after a crash it is the one before or this one.
+    pub fn keep_floor(&self, floor: &Floor) -> Result<(), StoreError> {
+        self.replace(FLOOR, floor)
+    }
+
+    /// What was last known of scheduled events; `None` if nothing was.
+    pub fn events(&self) -> Result<Option<KnownEvents>, StoreError> {
+        self.read(EVENTS)
+    }
+
+    /// Replaces it, as a whole.
+    pub fn keep_events(&self, events: &KnownEvents) -> Result<(), StoreError> {
+        self.replace(EVENTS, events)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let path = self.folder.join(name);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -177,12 +193,11 @@ impl Store {
         serde_json::from_slice(&text).map(Some).map_err(|error| StoreError::Unreadable { path, error })
     }
 
-    /// Replaces it, as a whole: after a crash it is the one before or this one.
-    pub fn keep_floor(&self, floor: &Floor) -> Result<(), StoreError> {
-        let path = self.folder.join(FLOOR);
-        let text = serde_json::to_vec(floor)
+    fn replace(&self, name: &str, content: &impl Serialize) -> Result<(), StoreError> {
+        let path = self.folder.join(name);
+        let text = serde_json::to_vec(content)
             .map_err(|error| StoreError::Unreadable { path: path.clone(), error })?;
-        let beside = self.folder.join(format!("{FLOOR}.new"));
+        let beside = self.folder.join(format!("{name}.new"));
         let mut options = OpenOptions::new();
         let mut file = options
             .create(true)

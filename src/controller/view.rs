@@ -6,6 +6,7 @@
 //! Never here: a connection, a verdict.
 
 mod blocked;
+mod histories;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
+use super::events::EventsView;
 use super::record::EpochRow;
 use super::statements::Grammar;
 pub use blocked::{Blockade, BlockedWrite};
@@ -130,8 +132,12 @@ pub struct ServerView {
     pub delay: u32,
     /// Settings it does not boot with as a member should.
     pub boot: BootView,
-    /// The same one look before: surely not newer than any other instance's latest.
+    /// When that answer was there.
+    pub executed_read: Option<Instant>,
+    /// The answer before it.
     pub executed_before: Arc<GtidSet>,
+    /// When that one was there.
+    pub executed_before_read: Option<Instant>,
     /// `executed` as the last full look read it, before the settings of that look; pulses leave it.
     pub executed_in_look: Arc<GtidSet>,
     /// When that answer was there.
@@ -158,6 +164,8 @@ pub struct ServerView {
     pub semi_sync: Option<SemiSyncView>,
     /// The newest epoch row.
     pub epoch_row: Option<EpochRow>,
+    /// Its scheduled events.
+    pub events: Arc<EventsView>,
 }
 
 /// A switch of a server.
@@ -406,6 +414,7 @@ impl ServerView {
         let before = before.filter(|before| before.uuid == self.uuid);
         self.executed_before =
             before.map_or_else(|| Arc::clone(&self.executed), |before| Arc::clone(&before.executed));
+        self.executed_before_read = before.map_or(self.executed_read, |before| before.executed_read);
         self.look_before = before
             .and_then(|before| Some((Arc::clone(&before.executed_in_look), before.looked?)))
             .filter(|(_, looked)| self.looked > Some(*looked));
@@ -440,46 +449,6 @@ impl ServerView {
                 && channel.receiver == Thread::Running
                 && channel.applier == Thread::Running
         })
-    }
-
-    /// Transactions that only this server has, compared with a primary seen after `executed_before`. New
-    /// transactions of the primary itself are none.
-    pub fn errant(&self, primary: &Self) -> GtidSet {
-        let extra = self.executed_before.subtract(&primary.executed);
-        extra.subtract(&extra.of(primary.uuid))
-    }
-
-    /// Transactions of its own that the cluster has and it has not any more. Replication never brings them back: a
-    /// replica skips what bears its own `server_id`, and goes on behind it (seen on 9.7.4).
-    ///
-    /// Only a fenced server that was asked after the primary had answered can have forgotten something: in an older
-    /// answer a former primary just has not written it yet.
-    pub fn forgot(&self, primary: &Self) -> GtidSet {
-        match &primary.look_before {
-            Some((known, looked)) if !self.is_writable() && self.executed_asked >= Some(*looked) => {
-                self.lacks_of_its_own(known)
-            }
-            Some(_) | None => GtidSet::new(),
-        }
-    }
-
-    /// Whether it must not follow before it is known that it has not [forgotten](Self::forgot) anything.
-    pub fn may_have_forgotten(&self, primary: &Self) -> bool {
-        !self.lacks_of_its_own(&primary.executed_in_look).is_empty()
-    }
-
-    fn lacks_of_its_own(&self, known: &GtidSet) -> GtidSet {
-        known.of(self.uuid).subtract(&self.executed).subtract(&self.committing)
-    }
-
-    /// Whether this is somebody else's server, as behind a wrong address: it takes writes and has transactions, none of
-    /// them of this cluster. It is left alone.
-    pub fn is_stranger(&self, primary: &Self) -> bool {
-        self.is_writable()
-            && self.epoch_row.is_none()
-            && !self.executed.is_empty()
-            && !primary.executed.is_empty()
-            && self.executed.subtract(&primary.executed) == *self.executed
     }
 
     /// Transactions of `primary` that it has not executed.

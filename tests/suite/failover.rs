@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what a failover is measured by")]
 
 mod by_hand;
+mod events;
 pub(crate) mod faults;
 mod hooks;
 mod lost_tail;

@@ -3,7 +3,7 @@
 //! Never here: a password.
 
 use super::{Facts, Finding, Member, Server};
-use crate::controller::grants::{Need, Which, needs};
+use crate::controller::grants::{Need, Weight, Which, needs};
 
 pub(super) fn findings(member: &Member, server: &Server, facts: &Facts) -> Vec<Finding> {
     let wanted = &facts.wanted;
@@ -47,10 +47,14 @@ fn lacking(member: &Member, user: &str, grants: &[String], which: Which) -> Vec<
     let held: Vec<Grant> = grants.iter().filter_map(|line| Grant::parse(line)).collect();
     needs(which)
         .filter(|need| !held.iter().any(|grant| grant.covers(need)))
-        .map(|Need { privilege, on, why }| {
+        .map(|Need { privilege, on, why, weight }| {
             let what = format!("'{user}' lacks {privilege} ON {on}");
             let check = format!("privilege {privilege}");
-            Finding::required(&member.name, &check, what, why)
+            let finding = match weight {
+                Weight::Needed => Finding::required(&member.name, &check, what, why),
+                Weight::ForEvents => Finding::advisable(&member.name, &check, what, why),
+            };
+            finding
                 .run(format!("GRANT {privilege} ON {on} TO '{user}'@'%'"))
                 .act("on the primary, if it is missing everywhere")
         })
@@ -77,7 +81,11 @@ impl Grant {
     fn covers(&self, need: &Need) -> bool {
         let schema = |on: &str| on.split_once('.').map(|(schema, _)| format!("{schema}.*"));
         let there = self.on == "*.*" || self.on == need.on || Some(&self.on) == schema(need.on).as_ref();
-        there && self.privileges.iter().any(|one| one == need.privilege || one == "ALL PRIVILEGES")
+        let is_it = |one: &String| {
+            // The name before 8.2.
+            one == need.privilege || (one == "SET_USER_ID" && need.privilege == "SET_ANY_DEFINER")
+        };
+        there && self.privileges.iter().any(|one| is_it(one) || one == "ALL PRIVILEGES")
     }
 }
 
@@ -87,7 +95,8 @@ mod tests {
     use super::*;
 
     fn covers(line: &str, privilege: &'static str, on: &'static str) -> bool {
-        Grant::parse(line).is_some_and(|grant| grant.covers(&Need { privilege, on, why: "" }))
+        Grant::parse(line)
+            .is_some_and(|grant| grant.covers(&Need { privilege, on, why: "", weight: Weight::Needed }))
     }
 
     #[test]

@@ -127,8 +127,7 @@ async fn questioned(servers: &Arc<dyn Servers>, address: &str) -> Result<Server,
     if server.source().is_none() {
         server.keyless = list(&mut session, questions::KEYLESS).await?;
         server.foreign = tables(&list(&mut session, questions::FOREIGN).await?);
-        let events = rows(&mut session, questions::EVENTS).await?;
-        server.events = events.first().and_then(|row| cell(row, 0).parse().ok()).unwrap_or_default();
+        server.resting = list(&mut session, questions::RESTING_EVENTS).await?;
     }
     session.close().await?;
     Ok(server)

@@ -32,14 +32,13 @@ pub(super) fn findings(member: &Member, server: &Server, facts: &Facts) -> Vec<F
                 .my_cnf("disabled_storage_engines=MyISAM,CSV,ARCHIVE,BLACKHOLE,FEDERATED"),
         );
     }
-    if server.events > 0 {
-        let what = format!("{} events have run there since its start", server.events);
-        let why = "an event runs where it was enabled: replicas have it as disabled, and a change of the primary does not \
-                   change that; on the former primary it goes on, and its writes fail";
+    if !server.resting.is_empty() {
+        let what = format!("scheduled events that the primary does not run: {}", list(&server.resting));
+        let why = "they are disabled there as on a replica, as after a change of the primary that nobody moved them with; sluice                    moves those with the role that run at the former primary";
         findings.push(
             Finding::advisable(&member.name, "events", what, why)
-                .act("let applications or cron do it through Sluice; or, after each change of the primary, ALTER EVENT ... \
-                      ENABLE on the new one and ALTER EVENT ... DISABLE ON REPLICA on the former one (with sql_log_bin=0)"),
+                .run("ALTER DEFINER=... EVENT ... ENABLE")
+                .act("or ALTER EVENT ... DISABLE, if it is not to run"),
         );
     }
     findings

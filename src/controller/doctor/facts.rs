@@ -66,8 +66,8 @@ pub struct Server {
     pub keyless: Vec<String>,
     /// Tables of other engines than InnoDB, as far as the control account sees them.
     pub foreign: Vec<String>,
-    /// Events that have run there since it was started.
-    pub events: u64,
+    /// Scheduled events that are disabled there as on a replica.
+    pub resting: Vec<String>,
 }
 
 /// A replication channel.

@@ -42,6 +42,6 @@ pub const FOREIGN: &str = "SELECT CONCAT(table_schema, '/', table_name) FROM inf
      WHERE event_name IN ('wait/io/file/myisam/dfile','wait/io/file/csv/data','wait/io/file/archive/data') \
      AND file_name NOT LIKE '%/mysql/%' AND file_name NOT LIKE '%/performance\\_schema/%' LIMIT 1000";
 
-/// Events that have run.
-pub const EVENTS: &str =
-    "SELECT COUNT(*) FROM performance_schema.events_statements_summary_by_program WHERE object_type='EVENT'";
+/// Scheduled events that are disabled as on a replica, by both names of that.
+pub const RESTING_EVENTS: &str = "SELECT CONCAT(event_schema, '/', event_name) FROM information_schema.events \
+     WHERE status IN ('SLAVESIDE_DISABLED','REPLICA_SIDE_DISABLED') ORDER BY event_schema, event_name LIMIT 1000";

@@ -46,6 +46,26 @@ fn errant_is_what_the_primary_lacks_and_did_not_just_write() {
 }
 
 #[test]
+fn an_older_answer_of_the_primary_makes_nobody_errant() {
+    let (former, now) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let at = |ms: u64| Some(Instant::now() + Duration::from_millis(ms));
+    // db2 was asked before db1 wrote its last, has that by now, and is the primary.
+    let primary = ServerView { uuid: now, executed: set(&format!("{former}:1-10")), ..ServerView::default() };
+    let primary = ServerView { executed_asked: at(2000), ..primary };
+    let look_before = at(1000).map(|at| (set(&format!("{former}:1-9")), at));
+    let executed_before = set(&format!("{former}:1-12"));
+    let wrote = ServerView { uuid: former, executed_before, look_before, ..ServerView::default() };
+    let wrote = ServerView { executed_before_read: at(2500), ..wrote };
+    assert!(wrote.errant(&primary).is_empty());
+    let asked = ServerView { executed_asked: at(2600), ..primary.clone() };
+    assert_eq!(*set(&format!("{former}:11-12")), wrote.errant(&asked), "it had been asked after");
+    // Without an older answer a doubt counts, and an old foreign transaction does in any case.
+    assert!(!ServerView { look_before: None, ..wrote.clone() }.errant(&primary).is_empty());
+    let look_before = at(1000).map(|at| (set(&format!("{former}:1-9,{}:1", Uuid::from_u128(7))), at));
+    assert!(!ServerView { look_before, ..wrote }.errant(&primary).is_empty());
+}
+
+#[test]
 fn only_an_answer_is_live() {
     let mut view = InstanceView::unseen(InstanceId(0), "db1".into());
     view.server = Some(Arc::default());

@@ -76,6 +76,7 @@ impl World {
                 | Meaning::Channels
                 | Meaning::Settings
                 | Meaning::EpochRow
+                | Meaning::Events
                 | Meaning::LockHolder(_)
                 | Meaning::WaitExecuted(..)
                 | Meaning::WaitingState

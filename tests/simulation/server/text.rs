@@ -58,6 +58,7 @@ pub(crate) enum Meaning {
     Kill(u64),
     Exists(u64),
     WriteEpoch(EpochRow),
+    Events,
     Follow {
         host: String,
         port: u16,
@@ -93,6 +94,7 @@ static FIXED: LazyLock<HashMap<String, Meaning>> = LazyLock::new(|| {
         (statements::UNBLOCK_HOSTS, Meaning::Nothing),
         (statements::XA_RECOVER, Meaning::Nothing),
         (statements::FILTERS, Meaning::Nothing),
+        (statements::events::EVENTS, Meaning::Events),
     ]
     .map(|(text, meaning)| (text.to_owned(), meaning))
     .into();

@@ -133,7 +133,8 @@ async fn who_has_begun_a_transaction_is_shown_in_it_before_its_first_statement()
     let entry = path.feed.registry().all().remove(0);
     // The client has its answer a moment before the session shows what it left.
     let shown = async |begun, open, why: &str| {
-        let look = || ready((entry.begun_since().is_some(), entry.transaction_since().is_some()) == (begun, open));
+        let look =
+            || ready((entry.begun_since().is_some(), entry.transaction_since().is_some()) == (begun, open));
         wait_until(why, SOON, look).await.unwrap();
     };
     shown(false, false, "nothing begun").await;
