@@ -13,7 +13,7 @@ use std::time::Instant;
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
-use super::record::{Guarantee, Record};
+use super::record::{self, Guarantee, Record};
 use super::view::{ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView};
 pub use blocked::stalled_for;
 pub use by_hand::opened_by_hand;
@@ -266,7 +266,9 @@ fn without_record(view: &ClusterView, adoptable: &Result<String, String>) -> Ass
 fn stale(view: &ClusterView, record: &Record) -> Option<Assessment> {
     let contradicts = |server: &ServerView| {
         server.epoch_row.as_ref().is_some_and(|row| {
-            row.epoch > record.epoch || (row.epoch == record.epoch && row.primary != record.primary)
+            // Another Sluice may have adopted the same primary.
+            let other = row.primary != record.primary || record::by_another(&row.who, &record.who);
+            row.epoch > record.epoch || (row.epoch == record.epoch && other)
         })
     };
     let (instance, server) = view.live().find(|(_, server)| contradicts(server))?;

@@ -5,11 +5,13 @@
 //!
 //! Never here: a file, a decision.
 
+mod adopter;
 mod promotions;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use adopter::{by_another, tagged};
 pub use promotions::PromotionRule;
 
 /// What the store holds. Changed only by compare-and-set on `version`.

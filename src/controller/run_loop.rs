@@ -28,7 +28,7 @@ use super::desk::{Desk, Moment};
 use super::execute::execute;
 use super::failover::{self, Decision, Terms};
 use super::plan::{self, Step};
-use super::record::{Guarantee, Record};
+use super::record::{self, Guarantee, Record};
 use super::refill;
 use super::store::StoreError;
 use super::takeover;
@@ -426,7 +426,7 @@ impl Looped {
             wait_count: adoption.wait_count,
             guarantee: Guarantee::None,
             operation: None,
-            who: who.to_owned(),
+            who: record::tagged(who, rand::random()),
             pause: before.as_ref().and_then(|record| record.pause.clone()),
             marks: before.as_ref().map_or_else(Vec::new, |record| record.marks.clone()),
             promotions: before.as_ref().map_or_else(Vec::new, |record| record.promotions.clone()),

@@ -127,7 +127,11 @@ impl World {
                 for server in self.servers.iter_mut().enumerate().filter(|(index, _)| *index != primary) {
                     server.1.mute_until = now + muted;
                 }
+                let heals = self.heals;
                 self.after(first, move |world| {
+                    if world.heals > heals {
+                        return;
+                    }
                     world.stop(primary);
                     world.after(away.max(3 * SECOND), move |world| world.start(primary));
                 });
@@ -141,6 +145,7 @@ impl World {
 
     /// Ends every fault; servers that are down are started.
     pub(crate) fn heal(&mut self) {
+        self.heals += 1;
         self.mend_all();
         let now = self.now;
         for index in 0..self.servers.len() {

@@ -49,6 +49,8 @@ struct Stage {
     former: Option<Vec<u8>>,
     /// A second Sluice, with a store of its own, started by mistake.
     stranger: Option<Sluice>,
+    /// Whether no server carried an epoch when the Sluice that counts was killed last.
+    wordless: bool,
     /// Whether a program writes to the first server without Sluice.
     bypassed: bool,
 }
@@ -75,6 +77,7 @@ pub(crate) fn play(seed: u64, kept: Kept) -> Outcomes {
             bypassed: dice.chance(50),
             former: None,
             stranger: None,
+            wordless: false,
             world,
         };
         stage.perform(&mut dice).await;
@@ -140,6 +143,7 @@ impl Stage {
         let mut world = self.world.lock();
         world.kill_at = None;
         world.sluice = None;
+        self.wordless = world.servers.iter().all(|server| server.epoch.is_none());
         world.note(|| "sluice: killed".into());
         drop(world);
         for client in self.clients.drain(..) {
@@ -161,16 +165,30 @@ impl Stage {
         !self.world.lock().ledger.violations.is_empty()
     }
 
+    /// A second Sluice must not touch a cluster that has one. Where the first was killed before it had left a word on any
+    /// server, it can't know; somebody notices, and ends it.
+    fn watch_stranger(&mut self) {
+        let Some(stranger) = self.stranger.take_if(|stranger| stranger.handle.status().epoch > 0) else {
+            return;
+        };
+        let epoch = stranger.handle.status().epoch;
+        let mut world = self.world.lock();
+        if self.wordless {
+            world.note(|| format!("operator: ends the second Sluice, which has made epoch {epoch}"));
+        } else {
+            world.violated(format!("a second Sluice has made epoch {epoch}"));
+        }
+        drop(world);
+        stranger.kill();
+    }
+
     /// Lets time pass, with a look at the invariants every now and then.
     async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let killed = Arc::clone(&self.world.lock().killed);
         while Instant::now() < end && !self.broken() {
             self.world.lock().check_epoch();
-            let stranger = self.stranger.as_ref().map(|stranger| stranger.handle.status());
-            if let Some(status) = stranger.filter(|status| status.epoch > 0) {
-                self.world.lock().violated(format!("a second Sluice has made epoch {}", status.epoch));
-            }
+            self.watch_stranger();
             let left = end.saturating_duration_since(Instant::now());
             if timeout(left.min(LOOK_EVERY), killed.notified()).await.is_ok() && self.sluice.is_some() {
                 self.kill();

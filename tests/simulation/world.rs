@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) statements: u64,
     pub(crate) kill_at: Option<u64>,
     pub(crate) killed: Arc<Notify>,
+    /// How often everything was healed: what was to happen later is not to happen then.
+    pub(crate) heals: u64,
     wake: Arc<Notify>,
 }
 
@@ -123,6 +125,7 @@ impl Shared {
             statements: 0,
             kill_at: None,
             killed: Arc::new(Notify::new()),
+            heals: 0,
             wake: Arc::clone(&wake),
         };
         Self { world: Arc::new(Mutex::new(world)), wake, began: tokio::time::Instant::now() }
