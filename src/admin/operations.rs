@@ -46,9 +46,14 @@ fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refused> {
     serde_json::from_slice(bytes).map_err(|error| Refused::bad_request(format!("the body: {error}")))
 }
 
-pub(super) async fn switchover(State(state): State<AdminState>, bytes: Bytes) -> Answer {
+pub(super) async fn switchover(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer {
     let request: SwitchoverRequest = body(&bytes)?;
-    ask(&state, Request::Switchover(request)).await
+    ask(&state, Request::Switchover(SwitchoverRequest { who: who(&headers, peer), ..request })).await
 }
 
 pub(super) async fn failover(

@@ -97,7 +97,9 @@ pub(crate) fn switchover() -> OperationView {
         kind: "switchover".into(),
         target: Some("db2".into()),
         who: "ann from 127.0.0.1".into(),
+        cause: Some("asked for".into()),
         began: "2026-01-01T00:00:00Z".into(),
+        ended: Some("2026-01-01T00:00:01Z".into()),
         state: OperationState::Done,
         steps: vec![
             step("preflight", "nothing blocks", 0, 4_000, "ok"),

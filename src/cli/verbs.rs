@@ -97,6 +97,8 @@ pub(super) fn switchover(reach: &Reach, output: Output, args: SwitchoverArgs) ->
         }),
         wait_ms: args.wait.map(millis),
         expect_epoch: args.expect_epoch,
+        // Told by a header, as of every verb.
+        who: String::new(),
     };
     ask(reach, output, "/switchover", &json!(request))
 }

@@ -206,6 +206,8 @@ pub struct SwitchoverRequest {
     pub wait_ms: Option<u64>,
     /// Refuse unless this is the epoch.
     pub expect_epoch: Option<u64>,
+    /// Who asks.
+    pub who: String,
 }
 
 /// `POST /failover`
@@ -405,8 +407,14 @@ pub struct OperationView {
     pub target: Option<String>,
     /// Who asked.
     pub who: String,
+    /// Why it was begun.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// When it began, RFC 3339 UTC.
     pub began: String,
+    /// When it ended, RFC 3339 UTC.
+    #[serde(default)]
+    pub ended: Option<String>,
     /// State.
     pub state: OperationState,
     /// Steps so far, in order.

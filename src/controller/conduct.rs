@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::api::{OperationState, Refusal, RefusalCode, StepView, SwitchoverRequest};
-use super::desk::Desk;
+use super::desk::{ASKED, Desk};
 use super::execute::StepError;
 use super::hooks::{self, Event};
 use super::record::Record;
@@ -56,7 +56,9 @@ enum DryRun {
 pub(super) fn start(desk: &Arc<Desk>, wanted: &SwitchoverRequest) -> Result<(String, Running), Refusal> {
     let terms = terms(desk, wanted)?;
     let kind = if wanted.dry_run { "switchover (dry run)" } else { "switchover" };
-    let id = desk.begin(kind, terms.to.clone(), "operator");
+    let who = if wanted.who.is_empty() { "operator" } else { &wanted.who };
+    let id = desk.begin(kind, terms.to.clone(), who);
+    desk.because(&id, ASKED);
     let conductor = Conductor { desk: Arc::clone(desk), id: id.clone(), began: Instant::now(), terms };
     Ok((id, Box::pin(conductor.run())))
 }

@@ -40,7 +40,7 @@ use crate::feed::Publisher;
 use crate::feed::gate::Closed;
 
 pub(super) use floor::Moment;
-pub(super) use operations::{HOOK, REBUILD};
+pub(super) use operations::{ASKED, HOOK, REBUILD};
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -48,7 +48,8 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             taken.then_some(()).ok_or(StepError::Gone("the lock was not given"))
         }
         Step::CloseOperation => {
-            desk.change(|record| *record = plan::close_operation(record))?;
+            let closed = desk.close_left_behind(&record(desk)?);
+            desk.change(|record| *record = closed)?;
             Ok(())
         }
         Step::Fence(id) => fence(desk, *id).await,

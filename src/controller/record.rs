@@ -175,6 +175,18 @@ pub enum RebuildCause {
     Forgot,
 }
 
+impl RebuildCause {
+    /// In the history.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked for",
+            Self::Empty => "the member is empty",
+            Self::Tail => "it was the primary and has commits that nobody was told OK for",
+            Self::Forgot => "it was the primary and has lost commits that others have",
+        }
+    }
+}
+
 /// How far a rebuild is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

@@ -117,6 +117,7 @@ fn begin(desk: &Arc<Desk>, mut job: RebuildRecord) -> Result<(String, Running), 
     rebuild::donors(&view, &record, &found, job.from.as_deref(), &[])?;
     job.uuid = found.uuid;
     job.id = desk.begin(REBUILD, Some(job.member.clone()), &job.who);
+    desk.because(&job.id, job.cause.as_str());
     Ok((job.id.clone(), run(desk, found.id, job)))
 }
 
@@ -132,6 +133,7 @@ pub(super) fn resume(desk: &Arc<Desk>) -> Option<Running> {
         return None;
     };
     desk.begin_as(job.id.clone(), REBUILD, Some(job.member.clone()), &job.who);
+    desk.because(&job.id, job.cause.as_str());
     Some(run(desk, id, job))
 }
 

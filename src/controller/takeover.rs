@@ -242,10 +242,10 @@ async fn take_over(
 ) -> Ended {
     let Some(before) = desk.record() else { return Ended::NotLost("the cluster is not adopted".into()) };
     let id = id.unwrap_or_else(|| desk.begin("failover", None, terms.who()));
-    let silent = desk.view().instances.get(old.index()).map(|view| view.unanswered(clock::now()));
-    let silent = silent.unwrap_or_default();
+    desk.because(&id, &assessment.evidence);
+    let silent =
+        desk.view().instances.get(old.index()).map_or(Duration::ZERO, |v| v.unanswered(clock::now()));
     let began = Instant::now();
-    let before = plan::close_operation(&before);
     let mut takeover = Takeover {
         desk: Arc::clone(desk),
         id,
@@ -253,7 +253,7 @@ async fn take_over(
         old,
         evidence: assessment.evidence.clone(),
         terms,
-        before,
+        before: desk.close_left_behind(&before),
         held: Vec::new(),
     };
     takeover.note(

@@ -15,6 +15,7 @@ use sluice_cluster::{Cluster, Login};
 use sluice_routing::decide::Listener;
 use tokio::task::JoinSet;
 
+use crate::audit::audited;
 use crate::control::{Control, cluster, config, writable};
 
 fn to(name: &str) -> SwitchoverRequest {
@@ -130,6 +131,9 @@ async fn ten_switchovers_in_a_row_lose_nothing_and_stall_shortly() {
         control.settled(name).await;
     }
     let (written, longest) = writers.finish().await;
+    let history = audited(store.path(), "switchover");
+    assert_eq!(history.len(), 10);
+    assert!(history.iter().all(|entry| entry.pointer("/steps/15").is_some()), "every step: {:#}", history[0]);
     all_rows(&cluster, 1, written).await;
     for (name, mut took) in steps {
         took.sort_unstable();
@@ -299,6 +303,9 @@ async fn a_sluice_stopped_in_the_middle_finishes_or_undoes_at_the_next_start() {
     let control = Control::start(&cluster, store.path());
     let status =
         control.until("healthy", |status| status.verdict == "healthy" && status.gate.state == "open").await;
+    let left = audited(store.path(), "switchover");
+    assert_eq!(left.len(), 1, "the next one writes down what became of it");
+    assert!(left[0].to_string().contains("the sluice that began it has ended"), "{:#}", left[0]);
     let primary = status.primary.clone().unwrap();
     control.settled(&primary).await;
     let done = control.switchover(to(if primary == "db3" { "db1" } else { "db3" })).await;

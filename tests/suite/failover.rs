@@ -23,6 +23,8 @@ use sluice_demo::load::{Kind, Load, LoadConfig, Report, Role, Style};
 use sluice_demo::stage::{SCHEMA, Stage};
 use sluice_demo::verify;
 
+use crate::audit::audited;
+
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(90);
 /// Clients of the load.
@@ -246,6 +248,9 @@ async fn a_killed_primary_is_replaced_and_nothing_is_lost() {
     let (_, report) = fail_over(&stage, Fault::Kill).await;
     judge_data(&stage, &report, &OTHERS).await;
     returns(&stage, &report).await;
+    let failovers = audited(stage.sluice.store(), "failover");
+    assert!(failovers.iter().any(|one| one.get("stall_us").is_some_and(Value::is_u64)), "{failovers:#?}");
+    audited(stage.sluice.store(), "rebuild");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
     reason = "a failed step fails the test"
 )]
 
+mod audit;
 mod boot_settings;
 mod clients;
 mod commands;

@@ -88,6 +88,7 @@ async fn what_only_this_member_has_is_kept_in_the_store() {
     let id = control.ask(wanted("db3")).await.unwrap();
     let ended = done(&control, &id).await;
     assert!(ended.outcome.as_ref().unwrap().contains("own transactions"), "{ended:#?}");
+    assert_eq!(crate::audit::audited(store.path(), "rebuild").len(), 1);
     whole(&cluster, &control, 0, strange).await;
     let own = "SELECT COUNT(*) FROM app.t WHERE id = 4711";
     assert_eq!(strange.value::<u32>(own).await.unwrap(), 0);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::api::{FailoverRequest, OperationState, OperationView, Request, StepView};
+use super::super::plan;
+use super::super::record::{OperationKind, Phase, Record};
 use super::{Desk, State};
 
 /// Operations kept for `sluice status` and `/operations`; older ones are in the history.
@@ -13,6 +15,9 @@ const OPERATIONS_KEPT: usize = 32;
 
 /// The kind of an operation that fills a member; it may run beside one on roles.
 pub(in crate::controller) const REBUILD: &str = "rebuild";
+
+/// The cause of what somebody has asked for.
+pub(in crate::controller) const ASKED: &str = "asked for";
 
 /// The kind of a program that runs beside everything.
 pub(in crate::controller) const HOOK: &str = "hook";
@@ -62,6 +67,34 @@ impl Desk {
         id
     }
 
+    /// Says why an operation was begun.
+    pub(in crate::controller) fn because(&self, id: &str, cause: &str) {
+        self.operation(id, |view| view.cause = Some(cause.to_owned()));
+    }
+
+    /// Writes the operation to the history that a Sluice of before has left in the record without an end, and takes it
+    /// out of this copy of it. That one could write nothing any more.
+    pub(in crate::controller) fn close_left_behind(&self, record: &Record) -> Record {
+        let known = |id: &str| self.state().operations.iter().any(|view| view.id == id);
+        if let Some(left) = record.operation.as_ref().filter(|left| !known(&left.id)) {
+            let to = self.view().by_uuid(left.to).map(|instance| instance.name.to_string());
+            let kind = match left.kind {
+                OperationKind::Switchover => "switchover",
+                OperationKind::Failover => "failover",
+            };
+            self.begin_as(left.id.clone(), kind, to, &left.who);
+            self.because(&left.id, "found in the record: the sluice that began it has ended");
+            let (state, outcome) = match left.phase {
+                Phase::Preparing => {
+                    (OperationState::Undone, "the epoch was not changed; upkeep undoes the rest")
+                }
+                Phase::Promoted => (OperationState::Done, "the epoch was changed; upkeep does the rest"),
+            };
+            self.end(&left.id, state, outcome.to_owned(), None);
+        }
+        plan::close_operation(record)
+    }
+
     /// Changes an operation as shown.
     pub(in crate::controller) fn operation(&self, id: &str, change: impl FnOnce(&mut OperationView)) {
         let mut state = self.state();
@@ -90,6 +123,7 @@ impl Desk {
             view.state = state;
             view.outcome = Some(outcome);
             view.hint = hint;
+            view.ended = Some(rfc3339());
             ended = Some(view.clone());
         });
         if let Some(Err(error)) = ended.map(|view| self.store.remember(&view)) {
@@ -111,9 +145,11 @@ impl Desk {
                 terms.who.as_str()
             }
             Request::Unmark { who, .. } | Request::Resume { who } => who.as_str(),
-            Request::Switchover(_) | Request::Rebuild(_) => "operator",
+            Request::Switchover(wanted) => wanted.who.as_str(),
+            Request::Rebuild(wanted) => wanted.who.as_str(),
         };
         let id = self.begin(kind, Some(target.to_owned()), who);
+        self.because(&id, ASKED);
         match outcome {
             Ok(done) => self.end(&id, OperationState::Done, done, None),
             Err(refused) => self.end(&id, OperationState::Refused, refused, None),
