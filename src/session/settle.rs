@@ -4,6 +4,7 @@
 //! Never here: bytes to or from anyone but the one question that an error inside a transaction needs.
 
 use sluice_protocol::command::SetOption;
+use sluice_protocol::trackers::VariableChange;
 use sluice_protocol::{Answer, Capabilities, StatusFlags};
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{Intent, Statement};
@@ -11,6 +12,7 @@ use sluice_routing::pin::PinReason;
 use sluice_routing::prediction::{Observed, compare};
 use sluice_routing::session_facts::Outcome;
 use sluice_routing::topology::InstanceId;
+use sluice_routing::variables::TRACKED;
 
 use super::backends::{Hidden, LastUser};
 use super::prepared::Attached;
@@ -203,7 +205,11 @@ impl Session {
 
     fn take_in_changes(&mut self, told: &Told) {
         let changes = &told.changes;
-        for sluice_protocol::trackers::VariableChange { name, value } in &changes.system_variables {
+        for VariableChange { name, value } in &changes.system_variables {
+            // The client's own list of variables may tell of more, such as the number of each statement.
+            if !TRACKED.iter().any(|tracked| tracked.as_bytes() == &**name) {
+                continue;
+            }
             self.facts.observe_variable(name, value);
             let full = match std::str::from_utf8(name) {
                 Ok(name) => self.state.set_variable(name, value).is_err(),

@@ -42,6 +42,7 @@ async fn an_unambiguous_cluster_is_adopted_and_a_restart_goes_on() {
     assert_eq!((status.epoch, status.wait_count), (1, 1));
     assert_eq!(status.ackers, ["db2", "db3"]);
     assert_eq!(control.primary().as_deref(), Some("db1"));
+    cluster.wait_caught_up(0).await.unwrap();
     let row: (u64, String) =
         cluster.node(2).value("SELECT epoch, primary_uuid FROM sluice.epoch").await.unwrap();
     assert_eq!(row, (1, cluster.node(0).uuid().to_string()));

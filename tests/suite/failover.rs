@@ -29,6 +29,9 @@ use crate::audit::audited;
 const SOON: Duration = Duration::from_secs(90);
 /// Clients of the load.
 const WRITERS: usize = 24;
+/// How often one client begins a unit of work: what all of them write must be less than what replicas can apply on a
+/// busy machine, or a member that was away never catches up.
+const PACE: Duration = Duration::from_millis(100);
 /// So much is acknowledged before the fault, so that every client is at work.
 const WARM: u64 = 200;
 /// So much after it: the new primary takes writes from all.
@@ -120,12 +123,7 @@ fn load(stage: &Stage) -> Load {
         Role::Reader(Style::Text),
     ];
     let clients = clients.into_iter().cycle().take(WRITERS).collect();
-    Load::start(LoadConfig {
-        clients,
-        pace: Duration::from_millis(20),
-        ..LoadConfig::mixed(stage.split(), 0)
-    })
-    .unwrap()
+    Load::start(LoadConfig { clients, pace: PACE, ..LoadConfig::mixed(stage.split(), 0) }).unwrap()
 }
 
 /// Waits until the load has got so many more acknowledgements.

@@ -381,3 +381,18 @@ async fn the_next_insert_id_is_not_for_another_session() {
     assert_eq!(first.last_insert_id(), Some(77));
     holder.query_drop("COMMIT").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_clients_own_trackers_tell_is_no_state_to_carry() {
+    let cluster = one_node().await;
+    let path = DataPath::start_with(&cluster, HOLD, "max_backend = 1");
+    let (mut first, mut second) = (path.primary().await, path.primary().await);
+    all(&mut first, &["SET session_track_system_variables = '*'", "SET group_concat_max_len = 5000"]).await;
+    for _ in 0..2 {
+        // Among all variables a server tells of statement_id, which nobody can set.
+        let sql = "SELECT @@session_track_system_variables, @@group_concat_max_len";
+        let own: (String, u64) = first.query_first(sql).await.unwrap().unwrap();
+        assert_eq!(own, ("*".to_owned(), 5000));
+        all(&mut second, &["SELECT 1"]).await;
+    }
+}

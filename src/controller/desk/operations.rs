@@ -109,7 +109,7 @@ impl Desk {
         self.operation(id, |view| view.steps.push(step));
     }
 
-    /// Ends an operation and writes it to the history.
+    /// Writes an operation to the history and ends it: who sees its end finds it there.
     pub(in crate::controller) fn end(
         &self,
         id: &str,
@@ -118,17 +118,14 @@ impl Desk {
         hint: Option<String>,
     ) {
         tracing::info!(operation = id, ?state, %outcome, "operation ended");
-        let mut ended = None;
-        self.operation(id, |view| {
-            view.state = state;
-            view.outcome = Some(outcome);
-            view.hint = hint;
-            view.ended = Some(rfc3339());
-            ended = Some(view.clone());
-        });
-        if let Some(Err(error)) = ended.map(|view| self.store.remember(&view)) {
+        let running = self.state().operations.iter().find(|view| view.id == id).cloned();
+        let Some(running) = running else { return };
+        let (outcome, ended) = (Some(outcome), Some(rfc3339()));
+        let ended = OperationView { state, outcome, hint, ended, ..running };
+        if let Err(error) = self.store.remember(&ended) {
             self.set_trouble(Some(format!("the history can't be written: {error}")));
         }
+        self.operation(id, |view| *view = ended);
     }
 
     /// Does what an operation with a single step does, and shows it.

@@ -87,6 +87,8 @@ async fn a_member_is_added_empty_and_taken_out_by_protocol() {
     assert!(said.contains("(in effect)"), "{said}");
     until(&sluice, "a third member", |status| works(status, "db3")).await;
     working.query_drop("COMMIT").await.unwrap();
+    // Who asks for a replica takes it as it is.
+    cluster.wait_caught_up(0).await.unwrap();
     let mut reader = client(sluice.ports().replica).await;
     assert_eq!(reader.query_first("SELECT COUNT(*) FROM app.t").await.unwrap(), Some(1));
 

@@ -25,9 +25,13 @@ async fn d5_a_primary_without_free_connections_is_saturated_and_stays_the_primar
     let load = busy(&stage).await;
     let node = stage.cluster.node(0);
     let mut taken: Vec<Conn> = Vec::new();
-    while let Ok(conn) = node.conn(&Login::app(), SCHEMA).await {
-        taken.push(conn);
-    }
+    let refused = loop {
+        match node.conn(&Login::app(), SCHEMA).await {
+            Ok(conn) => taken.push(conn),
+            Err(refused) => break refused.to_string(),
+        }
+    };
+    assert!(refused.contains("1040"), "{refused}");
     // The one more that an administrator may have.
     taken.extend(node.root_conn().await);
     println!("{} connections taken", taken.len());
