@@ -286,7 +286,9 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
             ));
             continue;
         }
-        if server.uuid != record.primary && is_errant(picture.view, record, server) {
+        // Right after a change of roles it was last seen as a replica, which need not have applied everything then.
+        let promoted = primary.is_some_and(|primary| primary.is_writable() || primary.channel.is_none());
+        if server.uuid != record.primary && promoted && is_errant(picture.view, record, server) {
             alarms.push(own_transactions(picture, record, view, server));
         }
         if let Some(error) = server.channel.as_ref().and_then(|channel| channel.applier_error.as_ref()) {

@@ -77,6 +77,19 @@ fn a_lost_primary_leaves_its_replicas_readable() {
 }
 
 #[test]
+fn a_primary_last_seen_as_a_replica_makes_nobody_errant() {
+    let own = |view: &ClusterView| {
+        alarms(&picture(view, &record(3))).iter().any(|alarm| alarm.contains("transactions of its own"))
+    };
+    let mut view = healthy(3);
+    spoil(&mut view, 2, |s| s.executed_before = set("1:1-10,2:1"));
+    assert!(own(&view));
+    let replicates = view.instances[1].server.as_ref().unwrap().channel.clone();
+    spoil(&mut view, 1, |s| (s.read_only, s.channel) = (Switch::On, replicates));
+    assert!(!own(&view));
+}
+
+#[test]
 fn marks_take_out() {
     let view = healthy(3);
     let mark = Mark {
