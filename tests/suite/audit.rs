@@ -2,13 +2,18 @@
 //!
 //! Never here: an operation.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// The entries of one kind in the history of a store, each of which is complete.
+/// The entries of one kind in the history of a store, each of which is complete; none before the first one.
 pub(crate) fn audited(store: &Path, kind: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(store.join("history.jsonl")).unwrap();
+    let text = match std::fs::read_to_string(store.join("history.jsonl")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => panic!("{error}"),
+    };
     let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let entries: Vec<Value> = all.filter(|entry| word(entry, "kind") == kind).collect();
     entries.iter().for_each(judge);

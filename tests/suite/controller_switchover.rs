@@ -11,12 +11,12 @@ use mysql_async::prelude::Queryable;
 use sluice::controller::api::{OperationState, OperationView, RefusalCode, Request, SwitchoverRequest};
 use sluice::feed::Feed;
 use sluice::feed::registry::{Open, Order, register};
-use sluice_cluster::{Cluster, Login};
+use sluice_cluster::{Cluster, Login, wait_until};
 use sluice_routing::decide::Listener;
 use tokio::task::JoinSet;
 
 use crate::audit::audited;
-use crate::control::{Control, cluster, config, writable};
+use crate::control::{Control, SOON, cluster, config, writable};
 
 fn to(name: &str) -> SwitchoverRequest {
     SwitchoverRequest { to: Some(name.into()), ..SwitchoverRequest::default() }
@@ -303,8 +303,10 @@ async fn a_sluice_stopped_in_the_middle_finishes_or_undoes_at_the_next_start() {
     let control = Control::start(&cluster, store.path());
     let status =
         control.until("healthy", |status| status.verdict == "healthy" && status.gate.state == "open").await;
+    let written = || async { !audited(store.path(), "switchover").is_empty() };
+    wait_until("what became of it", SOON, written).await.unwrap();
     let left = audited(store.path(), "switchover");
-    assert_eq!(left.len(), 1, "the next one writes down what became of it");
+    assert_eq!(left.len(), 1);
     assert!(left[0].to_string().contains("the sluice that began it has ended"), "{:#}", left[0]);
     let primary = status.primary.clone().unwrap();
     control.settled(&primary).await;
