@@ -268,7 +268,8 @@ impl Session {
         if effects.has(Effect::SeveralStatements) || effects.has(Effect::Unprovable) {
             return HoldBack::Nothing;
         }
-        let on_primary = self.context.feed.topology().is_primary(instance);
+        // A primary that stops may have lost its role by now, and what is open there still gets its answers.
+        let on_primary = self.replica != Some(instance) || self.context.feed.topology().is_primary(instance);
         if self.home.is_some() {
             let in_transaction = self.facts.in_transaction() && on_primary;
             return if in_transaction { HoldBack::Stopping } else { HoldBack::Nothing };

@@ -9,7 +9,7 @@ use mysql_async::{ChangeUserOpts, Conn};
 use sluice::feed::registry::Activity;
 use sluice_cluster::{Cluster, wait_until};
 use sluice_protocol::{Answer, Capabilities};
-use sluice_routing::topology::InstanceId;
+use sluice_routing::topology::{InstanceId, Topology};
 use tokio::time::Instant;
 
 use super::{SOON, code};
@@ -144,8 +144,9 @@ async fn transactions_of_a_stopping_server_are_rolled_back() {
     let (cluster, path) = ground("").await;
     let mut writes = Raw::connect(path.split_address(), Capabilities::empty()).await;
     let mut commits = Raw::connect(path.split_address(), Capabilities::empty()).await;
+    let mut commits_late = Raw::connect(path.split_address(), Capabilities::empty()).await;
     let mut rolls_back = Raw::connect(path.split_address(), Capabilities::empty()).await;
-    for (client, id) in [(&mut writes, 1), (&mut commits, 2), (&mut rolls_back, 3)] {
+    for (client, id) in [(&mut writes, 1), (&mut commits, 2), (&mut commits_late, 5), (&mut rolls_back, 3)] {
         ok(client, "BEGIN").await;
         ok(client, &format!("INSERT INTO t VALUES ({id})")).await;
     }
@@ -155,6 +156,9 @@ async fn transactions_of_a_stopping_server_are_rolled_back() {
     wait_until("the server stops", SOON, stopping).await.unwrap();
     assert_eq!(error(writes.query("INSERT INTO t VALUES (4)").await).0, 1213);
     assert_eq!(error(commits.query("COMMIT").await).0, 1213);
+    let nobody = Topology { primary: None, ..topology(&cluster, 1, 0) };
+    path.publisher.publish(nobody);
+    assert_eq!(error(commits_late.query("COMMIT").await).0, 1213);
     path.publisher.publish(topology(&cluster, 2, 1));
     for sql in ["STOP REPLICA", "SET GLOBAL rpl_semi_sync_source_enabled=0", "SET GLOBAL read_only=OFF"] {
         cluster.node(1).exec(sql).await.unwrap();
