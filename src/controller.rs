@@ -40,6 +40,7 @@ pub mod switchover;
 mod takeover;
 pub mod view;
 mod write_probe;
+pub mod zones;
 
 pub use control_session::{Pending, Rows, Servers, Session, SqlError};
 pub use run_loop::run_over;

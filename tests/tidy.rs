@@ -107,6 +107,7 @@ const PURE_CONTROLLER: &[&str] = &[
     "src/controller/elect",
     "src/controller/failover",
     "src/controller/switchover",
+    "src/controller/zones",
     "src/controller/rebuild",
     "src/controller/publish",
     "src/controller/statements",

@@ -131,7 +131,11 @@ impl Conductor {
             tokio::time::sleep(LOOK_AGAIN).await;
         };
         self.desk.operation(&self.id, |view| view.target = Some(plan.to_name.clone()));
-        self.note("preflight", began, &format!("{} -> {}", plan.from_name, plan.to_name), "ok");
+        let mut detail = format!("{} -> {}", plan.from_name, plan.to_name);
+        if let Some(zone) = &plan.zone {
+            detail = format!("{detail} ({zone})");
+        }
+        self.note("preflight", began, &detail, "ok");
         if self.terms.dry_run == DryRun::Yes {
             self.describe(&plan.plan);
             return;

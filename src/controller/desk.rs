@@ -48,6 +48,8 @@ pub(super) struct Desk {
     pub(super) config: Arc<Config>,
     pub(super) policy: Policy,
     pub(super) promotion: Vec<Promotion>,
+    /// Failure zones by instance.
+    pub(super) zones: Vec<Option<Arc<str>>>,
     /// Where replicas reach each instance.
     pub(super) replication_addresses: Vec<Address>,
     pub(super) board: Arc<Board>,
@@ -147,6 +149,7 @@ impl Desk {
         Ok(Self {
             policy: group::policy(&config),
             promotion: group::promotion(&config),
+            zones: group::zones(&config),
             replication_addresses: group::replication_addresses(&config),
             addresses: group::addresses(&config),
             operations: group::operations(&config, servers, &[]),
@@ -282,6 +285,7 @@ impl Desk {
         Rules {
             automatic: self.config.failover.automatic,
             promotion: &self.promotion,
+            zones: &self.zones,
             policy: &self.policy,
             stall: self.config.failover.stall,
             now: clock::now(),

@@ -2,10 +2,13 @@
 //!
 //! Never here: I/O, an election after a loss (that needs the quorum rule, and comes with failover).
 
+use std::sync::Arc;
+
 use sluice_routing::topology::InstanceId;
 
 use super::record::Record;
 use super::view::{ClusterView, InstanceView, ServerView};
+use super::zones::{Distance, Outgoing, Zones};
 use crate::config::Promotion;
 
 /// One instance as a candidate.
@@ -19,10 +22,18 @@ pub struct Candidate {
     pub objection: Option<String>,
     /// Transactions that it has not executed.
     pub gap: u64,
+    /// Why zones put it first, if they did.
+    pub zone: Option<String>,
 }
 
 /// All instances but the primary, the best first.
-pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) -> Vec<Candidate> {
+pub fn candidates(
+    view: &ClusterView,
+    record: &Record,
+    promotion: &[Promotion],
+    zones: &[Option<Arc<str>>],
+) -> Vec<Candidate> {
+    let zones = Zones::new(view, record, zones, Outgoing::Alive);
     let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
     let mut all: Vec<(Promotion, Candidate)> = view
         .members()
@@ -41,13 +52,36 @@ pub fn candidates(view: &ClusterView, record: &Record, promotion: &[Promotion]) 
             } else {
                 objection(instance, primary)
             };
-            (wish, Candidate { id: instance.id, name: instance.name.to_string(), objection, gap })
+            let name = instance.name.to_string();
+            (wish, Candidate { id: instance.id, name, objection, gap, zone: None })
         })
         .collect();
+    let fit = all.iter().filter(|(_, candidate)| candidate.objection.is_none());
+    let distance = |candidate: &Candidate| Distance {
+        unapplied: candidate.gap,
+        lag_ms: view.instances.get(candidate.id.index()).map_or(0, lag_ms),
+    };
+    let fit: Vec<_> = fit.map(|(_, candidate)| (candidate.id, distance(candidate))).collect();
+    let sides = zones.weigh(&fit);
     all.sort_by_key(|(wish, candidate)| {
-        (candidate.objection.is_some(), rank(*wish), candidate.gap, candidate.id)
+        let side = sides.of(candidate.id);
+        (candidate.objection.is_some(), rank(*wish), side, candidate.gap, candidate.id)
     });
-    all.into_iter().map(|(_, candidate)| candidate).collect()
+    let others = all.iter().skip(1).filter(|(_, other)| other.objection.is_none());
+    let reason = all.first().and_then(|(wish, first)| {
+        let mut alike = others.filter(|(other, _)| other == wish);
+        alike.find_map(|(_, other)| zones.reason(&sides, first.id, other.id))
+    });
+    let mut all: Vec<Candidate> = all.into_iter().map(|(_, candidate)| candidate).collect();
+    if let Some(first) = all.first_mut() {
+        first.zone = reason;
+    }
+    all
+}
+
+fn lag_ms(instance: &InstanceView) -> u64 {
+    let channel = instance.server.as_ref().and_then(|server| server.channel.as_ref());
+    channel.map_or(0, |channel| channel.lag_ms)
 }
 
 fn rank(wish: Promotion) -> u8 {

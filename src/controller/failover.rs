@@ -8,7 +8,9 @@
 //! Never here: I/O, a clock, a guess when something is missing.
 
 mod decide;
+mod ranking;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_protocol::GtidSet;
@@ -21,8 +23,10 @@ use super::assess;
 use super::record::{Guarantee, MarkKind, Record};
 use super::statements::version_number;
 use super::view::{BootView, ClusterView, InstanceView, ServerView};
+use super::zones::{Outgoing, Zones};
 use crate::config::Promotion;
 pub use decide::{Decision, decide, explained};
+use ranking::Ranking;
 
 /// What the configuration says about failover.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub struct Rules<'a> {
     pub automatic: bool,
     /// By instance: whether it should be the primary.
     pub promotion: &'a [Promotion],
+    /// By instance: its failure zone.
+    pub zones: &'a [Option<Arc<str>>],
     /// Who may acknowledge.
     pub policy: &'a Policy,
     /// `[failover] stall`; zero: never.
@@ -150,6 +156,8 @@ pub struct Member {
     wish: Promotion,
     mark: Option<MarkKind>,
     version: Option<(u16, u16)>,
+    /// Received and not yet applied when it was seen last, milliseconds on the source's clock.
+    lag_ms: u64,
 }
 
 impl Member {
@@ -184,6 +192,7 @@ impl Member {
             wish,
             mark,
             version: version_number(&server.version).map(|(major, minor, _)| (major, minor)),
+            lag_ms: server.channel.as_ref().map_or(0, |channel| channel.lag_ms),
         }
     }
 }
@@ -225,6 +234,8 @@ pub struct Chosen {
     pub ackers: Vec<InstanceId>,
     /// What was seen committed on the old primary and nobody has.
     pub lost: GtidSet,
+    /// How many others could be it.
+    pub alternatives: usize,
     /// Why it won.
     pub because: String,
     /// The others, and why not they.
@@ -251,7 +262,13 @@ impl Terms {
 
 /// Elects among the members whose receivers are stopped. `floor` is known to be acknowledged: if the union lacks
 /// some of it, the guarantee was broken somewhere, and a human has to decide.
-pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms) -> Result<Chosen, String> {
+pub fn elect(
+    members: &[Member],
+    record: &Record,
+    floor: &GtidSet,
+    terms: &Terms,
+    zones: &Zones,
+) -> Result<Chosen, String> {
     let errant: Vec<GtidSet> = members.iter().map(|member| errant(member, members, record, floor)).collect();
     let mut union = GtidSet::new();
     for (member, errant) in members.iter().zip(&errant) {
@@ -265,26 +282,14 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
             names(members)
         ));
     }
-    let mut ranked: Vec<(&Member, Option<String>)> = members
-        .iter()
-        .zip(&errant)
-        .map(|(member, errant)| {
-            let unwanted =
-                terms.to.filter(|to| *to != member.id).map(|_| "another one is asked for".to_owned());
-            (member, against(member, errant, members, record).or_else(|| forgot(member, &union)).or(unwanted))
-        })
-        .collect();
-    ranked.sort_by_key(|(member, against)| {
-        let missing = union.subtract(&member.has).count();
-        let unapplied = union.subtract(&member.executed).count();
-        (against.is_some(), rank(member.wish), member.mark.is_some(), missing > 0, unapplied, member.id)
+    let candidates = members.iter().zip(&errant).map(|(member, errant)| {
+        let unwanted = terms.to.filter(|to| *to != member.id).map(|_| "another one is asked for".to_owned());
+        (member, against(member, errant, members, record).or_else(|| forgot(member, &union)).or(unwanted))
     });
-    let Some((winner, None)) = ranked.first() else {
-        let reasons: Vec<String> = ranked
-            .iter()
-            .map(|(member, against)| format!("{}: {}", member.name, against.as_deref().unwrap_or("fit")))
-            .collect();
-        return Err(format!("no member can be the primary: {}", reasons.join("; ")));
+    let ranking = Ranking::new(candidates, &union, zones);
+    let winner = match ranking.winner() {
+        Ok(winner) => winner,
+        Err(reasons) => return Err(format!("no member can be the primary: {reasons}")),
     };
     let missing = union.subtract(&winner.has);
     let with_errant: Vec<Uuid> = members
@@ -296,20 +301,14 @@ pub fn elect(members: &[Member], record: &Record, floor: &GtidSet, terms: &Terms
     let others = || members.iter().filter(|member| member.id != winner.id);
     Ok(Chosen {
         winner: winner.id,
-        donors: others().filter(|o| !o.has.intersect(&missing).is_empty()).map(|o| o.id).collect(),
+        donors: donors(&others().collect::<Vec<_>>(), missing),
         ackers: ackers(
             others().filter(|other| other.can_ack && !with_errant.contains(&other.uuid)),
             usize::from(record.wait_count),
         ),
-        because: because(winner, &union),
-        rejected: ranked
-            .iter()
-            .skip(1)
-            .map(|(member, against)| {
-                let why = against.clone().unwrap_or_else(|| format!("fit; {} comes first", winner.name));
-                (member.name.clone(), why)
-            })
-            .collect(),
+        alternatives: ranking.alternatives(),
+        because: ranking.because(),
+        rejected: ranking.rejected(),
         lost: lacking,
         union,
     })
@@ -326,26 +325,23 @@ fn ackers<'a>(able: impl Iterator<Item = &'a Member>, needed: usize) -> Vec<Inst
     ackers.into_iter().map(|member| member.id).collect()
 }
 
-fn because(winner: &Member, union: &GtidSet) -> String {
-    let missing = union.subtract(&winner.has).count();
-    let unapplied = union.subtract(&winner.executed).count();
-    format!(
-        "promotion rule {}, {unapplied} transactions to apply, {missing} of them to fetch",
-        winner.wish.as_str()
-    )
+/// Few members that have together what is missing. First those that have executed it: they can hand it on at once.
+fn donors(others: &[&Member], mut missing: GtidSet) -> Vec<InstanceId> {
+    let mut donors = Vec::new();
+    loop {
+        let gives = |other: &Member| {
+            let of = |set: &GtidSet| set.intersect(&missing).count();
+            (of(&other.executed), of(&other.has), std::cmp::Reverse(other.id))
+        };
+        let best = others.iter().max_by_key(|other| gives(other));
+        let Some(best) = best.filter(|best| !best.has.intersect(&missing).is_empty()) else { return donors };
+        missing = missing.subtract(&best.has);
+        donors.push(best.id);
+    }
 }
 
 fn names(members: &[Member]) -> String {
     members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn rank(wish: Promotion) -> u8 {
-    match wish {
-        Promotion::Prefer => 0,
-        Promotion::Neutral => 1,
-        Promotion::PreferNot => 2,
-        Promotion::MustNot => 3,
-    }
 }
 
 /// Transactions that only this member has and that the primary did not write. Without another member or a
@@ -397,7 +393,8 @@ pub fn forecast(view: &ClusterView, record: &Record, rules: &Rules<'_>) -> Resul
     if !quorum.is_there() {
         return Err(format!("lost quorum: {}", quorum.describe()));
     }
-    elect(&members, record, &GtidSet::new(), &Terms::default())
+    let zones = Zones::new(view, record, rules.zones, Outgoing::Lost);
+    elect(&members, record, &GtidSet::new(), &Terms::default(), &zones)
 }
 
 /// What a failover would lose for sure, from what was seen last, in words. `floor` is known to be acknowledged.

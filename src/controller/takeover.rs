@@ -6,6 +6,7 @@
 //!
 //! Never here: who wins and on what ground (that is `failover`), a promotion without the quorum.
 
+mod choose;
 mod complete;
 mod open;
 mod revoke;
@@ -25,7 +26,7 @@ use super::assess::{self, Assessment, Verdict};
 use super::clock;
 use super::desk::{Desk, Opened};
 use super::execute::StepError;
-use super::failover::{self, Chosen, Decision, Rules, Terms};
+use super::failover::{self, Chosen, Decision, Terms};
 use super::hooks::{self, Event};
 use super::instance_operations::InstanceOperations;
 use super::plan;
@@ -231,6 +232,8 @@ struct Takeover {
     before: Record,
     /// Members whose receivers are stopped.
     held: Vec<Held>,
+    /// Members that were elected and could not be brought to everything, with the reason.
+    passed_over: Vec<(InstanceId, String)>,
 }
 
 async fn take_over(
@@ -255,6 +258,7 @@ async fn take_over(
         terms,
         before: desk.close_left_behind(&before),
         held: Vec::new(),
+        passed_over: Vec::new(),
     };
     takeover.note(
         "detect",
@@ -287,10 +291,6 @@ async fn take_over(
 impl Takeover {
     fn name(&self, id: InstanceId) -> String {
         self.desk.config.instances.get(id.index()).map_or_else(String::new, |i| i.name.to_string())
-    }
-
-    fn rules(&self) -> Rules<'_> {
-        self.desk.rules()
     }
 
     fn server(&self, id: InstanceId) -> Result<(&InstanceOperations, Grammar), StepError> {
@@ -343,15 +343,13 @@ impl Takeover {
         // From here on the old primary can't get an acknowledgement: what it says counts no more.
         self.desk.publisher.disown(self.old);
         self.desk.publish();
-        let began = Instant::now();
-        let elected = self.elect();
-        let chosen = self.noted("elect", began, elected)?;
-        for (name, why) in &chosen.rejected {
-            self.note("not elected", began, &format!("{name}: {why}"), "rejected");
-        }
-        let uuid = self.uuid(chosen.winner)?;
-        self.desk.set_coming(Some((chosen.winner, uuid)), None);
-        self.desk.operation(&self.id, |view| view.target = Some(self.name(chosen.winner)));
+        let chosen = loop {
+            let chosen = self.choose()?;
+            match self.fill(&chosen).await {
+                Ok(()) => break chosen,
+                Err(failure) => self.pass_over(&chosen, &failure).await?,
+            }
+        };
         self.complete(&chosen).await?;
         Ok(chosen)
     }
@@ -405,31 +403,6 @@ impl Takeover {
             ),
             (),
         ))
-    }
-
-    fn elect(&self) -> Result<(String, Chosen), StepError> {
-        let view = self.desk.view();
-        let rules = self.rules();
-        let members: Vec<failover::Member> = self
-            .held
-            .iter()
-            .filter_map(|held| {
-                let instance = view.instances.get(held.id.index())?;
-                let server = instance.server.as_deref()?;
-                let sets = (held.has.clone(), held.executed.clone());
-                Some(failover::Member::new(instance, server, sets, &self.before, &rules))
-            })
-            .collect();
-        let floor = self.desk.floor(&self.before);
-        let chosen =
-            failover::elect(&members, &self.before, &floor, &self.terms).map_err(StepError::Unmet)?;
-        let text = format!("{}: {}; union {}", self.name(chosen.winner), chosen.because, chosen.union);
-        Ok((text, chosen))
-    }
-
-    fn uuid(&self, id: InstanceId) -> Result<Uuid, StepError> {
-        let held = self.held.iter().find(|held| held.id == id).map(|held| held.uuid);
-        held.ok_or(StepError::Gone("the winner is not among the stopped"))
     }
 
     /// Nothing was promoted: receivers run again, so that acknowledgements go on if the primary returns.

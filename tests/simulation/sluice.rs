@@ -29,6 +29,8 @@ pub(crate) fn config(members: usize, store: &Path, dice: &mut Random) -> Arc<Con
             Some((which, false)) if which == index && members > 3 => "acker = false\n",
             Some(_) | None => "",
         };
+        // Two and two of them together: a, a, b, b, c.
+        text += ["zone = \"a\"\n", "zone = \"b\"\n"].get(index / 2).unwrap_or(&"zone = \"c\"\n");
     }
     text += "[accounts.control]\nuser = \"sluice\"\npassword = \"control-password\"\n\
              [accounts.replication]\nuser = \"repl\"\npassword = \"repl-password\"\n\

@@ -23,6 +23,8 @@ pub(super) struct Clear {
     pub(super) plan: Plan,
     pub(super) from_name: String,
     pub(super) to_name: String,
+    /// Why zones chose the target, if they did.
+    pub(super) zone: Option<String>,
 }
 
 impl Conductor {
@@ -45,7 +47,7 @@ impl Conductor {
         if record.operation.is_some() {
             return Err("a former operation is still being closed".into());
         }
-        let candidates = elect::candidates(&view, &record, &self.desk.promotion);
+        let candidates = elect::candidates(&view, &record, &self.desk.promotion, &self.desk.zones);
         let target = match &self.terms.to {
             None => elect::choose(&candidates)?.clone(),
             Some(name) => {
@@ -63,7 +65,8 @@ impl Conductor {
         if !blockers.is_empty() && !tolerated {
             return Err(blockers.join("; "));
         }
-        Ok(Clear { from_name: view.name_of(record.primary), to_name: target.name, plan })
+        let zone = target.zone.filter(|_| self.terms.to.is_none());
+        Ok(Clear { from_name: view.name_of(record.primary), to_name: target.name, zone, plan })
     }
 
     /// What would block for sure, and (unless they are to be killed) what would outlast the drain.

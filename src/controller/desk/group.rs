@@ -20,6 +20,7 @@ impl Desk {
         Self {
             policy: policy(&config),
             promotion: promotion(&config),
+            zones: zones(&config),
             replication_addresses: replication_addresses(&config),
             addresses: addresses(&config),
             operations: operations(&config, servers, &self.operations),
@@ -46,6 +47,10 @@ pub(super) fn policy(config: &Config) -> Policy {
 
 pub(super) fn promotion(config: &Config) -> Vec<Promotion> {
     config.instances.iter().map(|instance| instance.promotion).collect()
+}
+
+pub(super) fn zones(config: &Config) -> Vec<Option<Arc<str>>> {
+    config.instances.iter().map(|instance| instance.zone.clone()).collect()
 }
 
 pub(super) fn replication_addresses(config: &Config) -> Vec<Address> {

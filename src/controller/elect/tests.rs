@@ -13,7 +13,7 @@ fn chosen(view: &ClusterView, promotion: &[Promotion], marked: &[&str]) -> Resul
         until: None,
     };
     let record = Record { marks: marked.iter().map(mark).collect(), ..record(3) };
-    choose(&candidates(view, &record, promotion)).map(|best| best.name.clone())
+    choose(&candidates(view, &record, promotion, &[])).map(|best| best.name.clone())
 }
 
 #[test]

@@ -5,7 +5,14 @@ use crate::controller::pictures::{healthy, policy, record, set, spoil, spoil_cha
 use crate::controller::view::{Blockade, BlockedWrite, Reach, SemiSyncView};
 
 fn rules<'a>(policy: &'a Policy, promotion: &'a [Promotion]) -> Rules<'a> {
-    Rules { automatic: true, promotion, policy, stall: Duration::from_secs(30), now: Instant::now() }
+    Rules {
+        automatic: true,
+        promotion,
+        zones: &[],
+        policy,
+        stall: Duration::from_secs(30),
+        now: Instant::now(),
+    }
 }
 
 fn lose(view: &mut ClusterView, number: usize) {
@@ -118,7 +125,7 @@ fn with_wishes(
             Member::new(instance, server, sets, &record, &rules)
         })
         .collect();
-    elect(&members, &record, &set(floor), &Terms::default())
+    elect(&members, &record, &set(floor), &Terms::default(), &Zones::default())
 }
 
 fn received(view: &mut ClusterView, number: usize, text: &str) {
@@ -151,6 +158,22 @@ fn what_only_another_received_is_fetched() {
 }
 
 #[test]
+fn few_give_what_is_missing_and_first_whoever_has_executed_it() {
+    let (mut view, record, policy) = (healthy(5), record(5), policy(5));
+    let wishes = [Promotion::Neutral, Promotion::Prefer];
+    received(&mut view, 3, "1:1-14");
+    received(&mut view, 4, "1:1-13");
+    received(&mut view, 5, "1:1-15");
+    spoil(&mut view, 4, |server| server.executed = set("1:1-13"));
+    let donors = |view: &ClusterView| forecast(view, &record, &rules(&policy, &wishes)).unwrap().donors;
+    assert_eq!(donors(&view), [InstanceId(3), InstanceId(4)], "db5 has what db4 lacks, db3 nothing more");
+    received(&mut view, 5, "1:1-12");
+    assert_eq!(donors(&view), [InstanceId(3), InstanceId(2)]);
+    received(&mut view, 2, "1:1-14");
+    assert_eq!(donors(&view), []);
+}
+
+#[test]
 fn a_floor_that_nobody_has_stops_everything() {
     let refused = elected("1:1-13", |view, _| received(view, 3, "1:1-12")).unwrap_err();
     assert!(refused.contains("13") && refused.contains("--accept-loss"), "{refused}");
@@ -176,7 +199,7 @@ fn hard_filters_come_before_wishes() {
             .skip(1)
             .map(|(i, s)| Member::new(i, s, (s.has(), (*s.executed).clone()), &record, &rules))
             .collect();
-        let chosen = elect(&members, &record, &set("1:1-10"), &Terms::default()).unwrap();
+        let chosen = elect(&members, &record, &set("1:1-10"), &Terms::default(), &Zones::default()).unwrap();
         assert_eq!(chosen.winner, InstanceId(2), "{word}");
         assert!(chosen.union == *set("1:1-10"), "what nobody else has is no part of the history");
         let why = chosen.rejected.iter().find(|(name, _)| name == "db2").unwrap();
@@ -221,14 +244,14 @@ fn a_human_may_name_the_winner_and_lose_what_nobody_has() {
         .map(|(i, s)| Member::new(i, s, (s.has(), (*s.executed).clone()), &record, &rules))
         .collect();
     let named = Terms { to: Some(InstanceId(2)), ..Terms::default() };
-    let chosen = elect(&members, &record, &set("1:1-10"), &named).unwrap();
+    let chosen = elect(&members, &record, &set("1:1-10"), &named, &Zones::default()).unwrap();
     assert_eq!((chosen.winner, chosen.lost.is_empty()), (InstanceId(2), true));
     assert_eq!(chosen.rejected, [("db2".to_owned(), "another one is asked for".to_owned())]);
 
-    let refused = elect(&members, &record, &set("1:1-12"), &Terms::default()).unwrap_err();
+    let refused = elect(&members, &record, &set("1:1-12"), &Terms::default(), &Zones::default()).unwrap_err();
     assert!(refused.contains(":11-12") && refused.contains("--accept-loss"), "{refused}");
     let accepted = Terms { accept_loss: true, ..Terms::default() };
-    let chosen = elect(&members, &record, &set("1:1-12"), &accepted).unwrap();
+    let chosen = elect(&members, &record, &set("1:1-12"), &accepted, &Zones::default()).unwrap();
     assert_eq!(chosen.lost, *set("1:11-12"));
     assert_eq!(chosen.union, *set("1:1-10"));
 }

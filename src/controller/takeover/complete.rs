@@ -23,14 +23,16 @@ use crate::controller::instance_operations::POLL;
 const SLICE: Duration = Duration::from_millis(500);
 /// An applier that executes nothing for so long will not: the attempt is given up.
 const NO_PROGRESS: Duration = Duration::from_secs(10);
+/// The same where another member could be the primary as well: somebody may have locked this one.
+const NO_PROGRESS_OF_MANY: Duration = Duration::from_secs(5);
 /// How long ackers may take to attach to the winner and to have what it has.
 const ATTACH: Duration = Duration::from_secs(6);
 /// How long the rest may take when there are enough.
 const REST: Duration = Duration::from_millis(300);
 
 impl Takeover {
-    /// Everything between the election and the epoch change.
-    pub(super) async fn complete(&mut self, chosen: &Chosen) -> Result<(), StepError> {
+    /// Brings the winner to everything that any held member has.
+    pub(super) async fn fill(&mut self, chosen: &Chosen) -> Result<(), StepError> {
         let began = Instant::now();
         let started = self.start_appliers(chosen).await;
         self.noted("start appliers", began, started)?;
@@ -40,8 +42,12 @@ impl Takeover {
             self.noted("fetch from others", began, fetched)?;
         }
         let began = Instant::now();
-        let applied = self.executed(chosen.winner, &chosen.union).await;
-        self.noted("apply everything", began, applied)?;
+        let applied = self.executed(chosen.winner, &chosen.union, patience(chosen)).await;
+        self.noted("apply everything", began, applied)
+    }
+
+    /// Everything between that and the epoch change.
+    pub(super) async fn complete(&mut self, chosen: &Chosen) -> Result<(), StepError> {
         let began = Instant::now();
         let attached = self.attach(chosen).await;
         self.noted("attach ackers to the winner", began, attached)?;
@@ -70,16 +76,18 @@ impl Takeover {
     /// The winner follows each donor for as long as it takes to have what the donor has.
     async fn fetch(&mut self, chosen: &Chosen) -> Result<(String, ()), StepError> {
         let mut names = Vec::new();
+        let has = |id: InstanceId| self.held.iter().find(|held| held.id == id).map(|held| held.has.clone());
+        let missing = has(chosen.winner).map(|has| chosen.union.subtract(&has));
+        let missing = missing.ok_or(StepError::Gone("the winner is not held any more"))?;
         for donor in chosen.donors.clone() {
             let has = self.held.iter().find(|held| held.id == donor).map(|held| held.has.clone());
-            let wanted =
-                has.ok_or(StepError::Gone("the donor is not held any more"))?.intersect(&chosen.union);
+            let wanted = has.ok_or(StepError::Gone("the donor is not held any more"))?.intersect(&missing);
             // What a donor has only received is not in its binary log yet.
-            self.executed(donor, &wanted).await?;
+            self.executed(donor, &wanted, patience(chosen)).await?;
             let source = self.desk.source(donor).ok_or(StepError::Gone("the donor has no address"))?;
             let (winner, grammar) = self.server(chosen.winner)?;
             winner.follow(grammar, &source).await?;
-            self.executed(chosen.winner, &wanted).await?;
+            self.executed(chosen.winner, &wanted, patience(chosen)).await?;
             let (winner, grammar) = self.server(chosen.winner)?;
             winner.stop_receiver(grammar).await?;
             names.push(self.name(donor));
@@ -88,7 +96,12 @@ impl Takeover {
     }
 
     /// Waits until a member has executed `set`, for as long as it makes progress.
-    async fn executed(&mut self, id: InstanceId, set: &GtidSet) -> Result<(String, ()), StepError> {
+    async fn executed(
+        &mut self,
+        id: InstanceId,
+        set: &GtidSet,
+        patience: Duration,
+    ) -> Result<(String, ()), StepError> {
         let text = set.to_string();
         let mut before = None;
         let mut moved = Instant::now();
@@ -107,7 +120,7 @@ impl Takeover {
                 (before, moved) = (Some(left), Instant::now());
                 tracing::info!(left, member = self.name(id), "failover: transactions to apply");
             }
-            if moved.elapsed() > NO_PROGRESS {
+            if moved.elapsed() > patience {
                 let name = self.name(id);
                 return Err(StepError::Unmet(format!(
                     "{name} applies nothing any more, {left} transactions left"
@@ -165,6 +178,11 @@ impl Takeover {
         let names: Vec<String> = attached.iter().map(|id| self.name(*id)).collect();
         Ok((names.join(", "), ()))
     }
+}
+
+/// How long an applier may execute nothing.
+fn patience(chosen: &Chosen) -> Duration {
+    if chosen.alternatives > 0 { NO_PROGRESS_OF_MANY } else { NO_PROGRESS }
 }
 
 async fn attach_one(

@@ -21,6 +21,7 @@
 //! | D16, D17 | of five, the primary with one or two replicas gone | `died` |
 //! | E1, E7 | replicas with much to apply | `replicas` |
 //! | E2 | promotion rules | `replicas` |
+//! | E3 | zones | `replicas` |
 //! | E4, R3 | a replica with transactions of its own | `replicas` |
 //! | E5 | a replica whose applier failed | `replicas` |
 //! | F1 | one new primary after the other is killed | `died` |

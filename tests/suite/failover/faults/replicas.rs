@@ -67,8 +67,9 @@ async fn a_replica_restarted_between_its_stop_and_the_promotion_costs_nothing() 
 }
 
 /// A stage whose instances have these further lines.
-async fn with_lines(lines: [&str; 3]) -> Stage {
-    let stage = stage_of(Cluster::builder(), "", healthy).await;
+async fn with_lines<const MEMBERS: usize>(lines: [&str; MEMBERS]) -> Stage {
+    let plan = Cluster::builder().nodes(u32::try_from(MEMBERS).unwrap());
+    let stage = stage_of(plan, "", healthy).await;
     let mut text = std::fs::read_to_string(stage.sluice.config()).unwrap();
     for (node, line) in stage.cluster.nodes().iter().zip(lines) {
         let name = format!("name = \"{}\"\n", node.name());
@@ -91,6 +92,55 @@ async fn e2_promotion_rules_decide_among_equals() {
     stage.cluster.node(0).kill().await.unwrap();
     assert_eq!(replaced(&stage, 2).await, 2);
     judged(&stage, load, &OTHERS).await;
+}
+
+/// The one in the primary's zone has not even received the latest when the primary dies: it gets that from the others.
+#[tokio::test]
+async fn e3_the_zone_of_the_primary_decides_and_what_its_member_lacks_is_fetched() {
+    let stage = with_lines(["zone = 'a'", "zone = 'b'", "zone = 'b'", "zone = 'a'", "zone = 'c'"]).await;
+    let load = busy(&stage).await;
+    let mut db1 = stage.cluster.node(0).root_conn().await.unwrap();
+    // On db1 alone: receivers that are attached go on, and that of db4 can't log in again.
+    for statement in ["SET SESSION sql_log_bin=0", "ALTER USER repl ACCOUNT LOCK"] {
+        db1.query_drop(statement).await.unwrap();
+    }
+    let db4 = stage.cluster.node(3);
+    db4.exec("STOP REPLICA IO_THREAD").await.unwrap();
+    acknowledged(&stage, &load, WARM).await;
+    let status = status(&stage).await;
+    assert_eq!(status.pointer("/failover/winner").and_then(Value::as_str), Some("db4"), "{status:#}");
+    stage.cluster.node(0).kill().await.unwrap();
+    assert_eq!(replaced(&stage, 2).await, 3);
+    let operation = latest(&stage).await.to_string();
+    assert!(operation.contains("it is in zone a, as db1"), "{operation}");
+    assert!(operation.contains("fetch from others"), "{operation}");
+    judged(&stage, load, &[1, 2, 3, 4]).await;
+}
+
+/// A wish must not keep everybody waiting: whoever was elected for its zone and applies nothing is passed over.
+#[tokio::test]
+#[ignore = "make test-faults"]
+async fn e3_a_member_of_that_zone_that_applies_nothing_is_passed_over() {
+    let stage = with_lines(["zone = 'a'", "zone = 'a'", "zone = 'b'", "zone = 'b'"]).await;
+    let load = busy(&stage).await;
+    let mut lock = stage.cluster.node(1).root_conn().await.unwrap();
+    lock.query_drop(LOCK).await.unwrap();
+    acknowledged(&stage, &load, WARM).await;
+    // Nobody else could have what only db2 has received as long as it is locked.
+    let report = load.stop().await.unwrap();
+    let executed = stage.cluster.node(0).gtid_executed().await.unwrap();
+    for other in [2, 3] {
+        let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', {})", SOON.as_secs());
+        assert_eq!(stage.cluster.node(other).value::<u8>(&sql).await.unwrap(), 0);
+    }
+    stage.cluster.node(0).kill().await.unwrap();
+    let winner = replaced(&stage, 2).await;
+    assert_ne!(winner, 1, "it applies nothing");
+    let operation = latest(&stage).await.to_string();
+    assert!(operation.contains("another one is tried"), "{operation}");
+    lock.query_drop("UNLOCK TABLES").await.unwrap();
+    judge_errors(&stage, &report);
+    judge_data(&stage, &report, &[1, 2, 3]).await;
 }
 
 #[tokio::test]
