@@ -114,6 +114,10 @@ fn primary(stage: &Stage, status: &Value) -> usize {
 }
 
 fn load(stage: &Stage) -> Load {
+    load_for(stage, LoadConfig::mixed(stage.split(), 0).longest)
+}
+
+fn load_for(stage: &Stage, longest: Duration) -> Load {
     let clients = [
         Role::Writer(Style::Text),
         Role::Writer(Style::Prepared),
@@ -123,7 +127,7 @@ fn load(stage: &Stage) -> Load {
         Role::Reader(Style::Text),
     ];
     let clients = clients.into_iter().cycle().take(WRITERS).collect();
-    Load::start(LoadConfig { clients, pace: PACE, ..LoadConfig::mixed(stage.split(), 0) }).unwrap()
+    Load::start(LoadConfig { login: stage.split(), clients, pace: PACE, longest }).unwrap()
 }
 
 /// Waits until the load has got so many more acknowledgements.

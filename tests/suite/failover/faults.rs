@@ -25,6 +25,7 @@
 //! | E4, R3 | a replica with transactions of its own | `replicas` |
 //! | E5 | a replica whose applier failed | `replicas` |
 //! | F1 | one new primary after the other is killed | `died` |
+//! | F2 | three of ten packets lost everywhere | `loss` |
 //! | F3 | a member in maintenance | `failover::marks` |
 //! | F4 | failed switchovers before the kill | `died` |
 //! | C1 | replicas come and go, then a kill | `died` |
@@ -42,6 +43,7 @@ mod alive;
 mod died;
 mod disk;
 pub(crate) mod door;
+mod loss;
 mod network;
 mod replicas;
 

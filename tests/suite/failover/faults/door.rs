@@ -5,11 +5,23 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use rand::RngExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+/// Of packets on a lossy way.
+const LOST: f64 = 0.3;
+/// After which TCP (on Linux, in a network without delays) sends again what was not acknowledged, and after twice as
+/// long each time from there on.
+const AGAIN: Duration = Duration::from_millis(200);
+/// The same for the first packets of a connection.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+/// TCP waits no longer than so between two attempts.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What becomes of what wants to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +34,8 @@ pub(crate) enum Way {
     Silent,
     /// What the server says passes; what it is told waits.
     Mute,
+    /// Three of ten packets are lost: all of it arrives, but late, as TCP repeats what is lost.
+    Lossy,
 }
 
 /// What all connections of a door look at.
@@ -61,14 +75,16 @@ impl Door {
                     if way == Way::Shut {
                         return;
                     }
+                    // Of the first packet and its answer both have to arrive.
+                    late(&mut states.clone(), CONNECT_AGAIN, LOST.mul_add(2.0, -LOST * LOST)).await;
                     let socket = TcpSocket::new_v4().unwrap();
                     socket.bind((from, 0).into()).unwrap();
                     let Ok(far) = socket.connect(server).await else { return };
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     let mut cut = states.clone();
                     tokio::select! {
-                        () = pass(from_near, to_far, states.clone(), |way| way == Way::Open) => {}
-                        () = pass(from_far, to_near, states, |way| matches!(way, Way::Open | Way::Mute)) => {}
+                        () = pass(from_near, to_far, states.clone(), |way| matches!(way, Way::Open | Way::Lossy)) => {}
+                        () = pass(from_far, to_near, states, |way| way != Way::Silent && way != Way::Shut) => {}
                         _ = cut.wait_for(|state| state.cuts != cuts) => {}
                     }
                 });
@@ -88,6 +104,19 @@ impl Door {
     }
 }
 
+/// On a lossy way, waits for as long as TCP needs to get something through; `lost` is the share that is lost.
+async fn late(states: &mut watch::Receiver<State>, again: Duration, lost: f64) {
+    let (mut pause, mut late) = (again, Duration::ZERO);
+    while states.borrow().way == Way::Lossy && rand::rng().random_bool(lost) {
+        late += pause;
+        pause = (pause * 2).min(LONGEST);
+    }
+    if !late.is_zero() {
+        // What waits for its repetition comes at once when the way is well again.
+        let _ = timeout(late, states.wait_for(|state| state.way != Way::Lossy)).await;
+    }
+}
+
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -96,6 +125,7 @@ async fn pass(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        late(&mut states, AGAIN, LOST).await;
         let open = states.wait_for(|state| passes(state.way)).await.is_ok();
         if !open || to.write_all(&buffer[..count]).await.is_err() {
             return;

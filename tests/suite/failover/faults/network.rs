@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use mysql_async::prelude::Queryable as _;
-use sluice_cluster::{NameResolution, SluiceProcess};
+use sluice_cluster::{Accounts, NameResolution, Node, SluiceProcess};
 use sluice_demo::stage::accounts;
 use tokio::net::TcpStream;
 
@@ -30,34 +30,42 @@ async fn behind_doors(plan: ClusterBuilder, from: Ipv4Addr) -> (Stage, Doors) {
     cluster.setup_replication(0, &accounts).await.unwrap();
     let primary = cluster.node(0).address().into();
     let doors = Doors { sluice: Door::to(primary, from).await, replicas: Door::to(primary, from).await };
+    let port = doors.replicas.address.port();
+    let db1 =
+        format!("address = '{}'\nreplication_address = '{}'", doors.sluice.address, doors.replicas.address);
+    let lines = |node: &Node| match node.name() {
+        "db1" => db1.clone(),
+        _ => format!("address = '{}'", node.address()),
+    };
+    (connected(cluster, &accounts, port, lines).await, doors)
+}
+
+/// A stage whose replicas reach db1 at this port, and Sluice each node by these lines.
+pub(super) async fn connected(
+    cluster: Cluster,
+    accounts: &Accounts,
+    port: u16,
+    lines: impl Fn(&Node) -> String,
+) -> Stage {
     for replica in OTHERS {
         for statement in [
             "STOP REPLICA IO_THREAD".to_owned(),
-            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={}", doors.replicas.address.port()),
+            format!("CHANGE REPLICATION SOURCE TO SOURCE_PORT={port}"),
             "START REPLICA IO_THREAD".to_owned(),
         ] {
             cluster.node(replica).exec(&statement).await.unwrap();
         }
     }
     let mut toml = String::new();
-    for (place, node) in cluster.nodes().iter().enumerate() {
-        let (name, address) = (node.name(), node.address());
-        let _ = writeln!(toml, "[[instance]]\nname = '{name}'");
-        let _ = match place {
-            0 => writeln!(
-                toml,
-                "address = '{}'\nreplication_address = '{}'",
-                doors.sluice.address, doors.replicas.address
-            ),
-            _ => writeln!(toml, "address = '{address}'"),
-        };
+    for node in cluster.nodes() {
+        let _ = writeln!(toml, "[[instance]]\nname = '{}'\n{}", node.name(), lines(node));
     }
-    let sluice =
-        SluiceProcess::builder(binary).accounts(&accounts).toml(&toml).start(&cluster).await.unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let sluice = SluiceProcess::builder(binary).accounts(accounts).toml(&toml).start(&cluster).await.unwrap();
     let stage = Stage { sluice, cluster };
     stage.fresh_tables().await.unwrap();
     settled(&stage, 1).await;
-    (stage, doors)
+    stage
 }
 
 /// Sluice alone has lost the primary; the replicas receive from it still.
