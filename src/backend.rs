@@ -6,6 +6,7 @@
 //!
 //! Never here: SQL semantics, a decision which instance to use, an answer to a client.
 
+pub(crate) mod buffers;
 pub mod dial;
 pub mod direct;
 mod first;

@@ -23,13 +23,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::buffers;
 use super::socket::Socket;
 
-/// Room made in the read buffer for one read. Two of MySQL's default network buffers: large results are
-/// read in few calls, and a small one costs no more than it needs.
-const READ_CHUNK: usize = 32 * 1024;
-/// A read buffer grown beyond this is given back as soon as it is empty.
-const KEPT_BUFFER: usize = 2 * READ_CHUNK;
+/// Room made in the read buffer for one read.
+const READ_CHUNK: usize = buffers::ROOM;
 /// Idle time before the kernel asks whether the peer is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Time between two such questions.
@@ -360,13 +358,19 @@ impl PacketStream {
 
     /// Takes `count` bytes (at most all) off the front of the buffer, without copying.
     pub fn take(&mut self, count: usize) -> BytesMut {
-        self.input.split_to(count.min(self.input.len()))
+        if count >= self.input.len() {
+            return std::mem::take(&mut self.input);
+        }
+        self.input.split_to(count)
     }
 
     /// Reads at most [`READ_CHUNK`] bytes behind those in the buffer; returns how many, 0 at the end of the stream. Memory
     /// is taken only when bytes are there. Safe to cancel.
     pub async fn fill(&mut self) -> io::Result<usize> {
         self.stream.readable().await?;
+        if self.input.capacity() == 0 {
+            self.input = buffers::lend();
+        }
         self.input.reserve(READ_CHUNK);
         // A buffer that has grown has room for as much again, of which nobody has asked whether there is memory for it.
         (&mut self.stream).take(READ_CHUNK as u64).read_buf(&mut self.input).await
@@ -397,7 +401,7 @@ impl PacketStream {
 
     /// Gives a read buffer that has grown back if it is empty; `fill` takes a new one.
     pub fn release(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > KEPT_BUFFER {
+        if self.input.is_empty() && self.input.capacity() > buffers::KEPT {
             self.input = BytesMut::new();
         }
     }
@@ -405,7 +409,7 @@ impl PacketStream {
     /// Gives the read buffer back if it is empty, whatever its size: for a connection that will be idle.
     pub fn release_all(&mut self) {
         if self.input.is_empty() {
-            self.input = BytesMut::new();
+            buffers::take_back(std::mem::take(&mut self.input));
         }
     }
 

@@ -18,6 +18,7 @@ use super::questions::PATIENCE;
 use super::relay::write_out;
 use super::statement::{Body, Job};
 use super::{End, Session};
+use crate::backend::buffers;
 use crate::feed::registry::{Activity, Order};
 
 /// Largest command, payload bytes: MySQL's own upper limit for max_allowed_packet.
@@ -42,6 +43,12 @@ pub(super) struct ClientCommand {
     frames: BytesMut,
     /// The payload, put together, if it spans several frames.
     assembled: Option<Vec<u8>>,
+}
+
+impl Drop for ClientCommand {
+    fn drop(&mut self) {
+        buffers::take_back(std::mem::take(&mut self.frames));
+    }
 }
 
 impl ClientCommand {

@@ -1,15 +1,15 @@
 //! One command's way to a server and its answer's way back to the client.
 //!
 //! Bytes of the answer go from the server's read buffer to the client as they were read; only control packets
-//! are looked into. A client that reads slowly slows the server down: nothing is collected beyond
-//! [`COALESCE`] bytes.
+//! are looked into. A client that reads slowly slows the server down: everything read is written before more is.
 //!
 //! Never here: a choice of server, what an answer means for the session, an error text.
 
+mod outflow;
+
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use sluice_protocol::packet::HEADER_LEN;
@@ -19,19 +19,13 @@ use sluice_protocol::response::{
 use sluice_protocol::trackers::SessionChanges;
 use sluice_protocol::{Capabilities, ErrPacket, ErrorCode, Header, StatusFlags, frame_payload};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use self::outflow::Outflow;
 use super::interrupt::Interrupt;
 use crate::backend::PacketStream;
 use crate::feed::ledger::Writes;
 use crate::feed::registry::Order;
-
-/// Parts of an answer are put together up to this size, so that a small answer is one write.
-const COALESCE: usize = 16 * 1024;
-
-/// How long a client may take to read one such part. Its server waits for `net_write_timeout` (60 s by default) and
-/// cuts Sluice off then; this is for servers that were told to wait for days, and far beyond any reader that lives.
-const SLOW_READER: Duration = Duration::from_mins(10);
 
 /// How long a late commit may wait to be seen at the ackers: they are asked every few milliseconds, and a failover
 /// breaks it off sooner.
@@ -217,56 +211,43 @@ pub(crate) async fn relay_answer(
     interrupt: &mut Interrupt<'_>,
 ) -> Result<Shown, Cut> {
     let sent = Instant::now();
-    let mut sink = Sink { client, pending: Vec::new(), delivered: Delivered::Nothing };
+    let mut out = Outflow::new(server, client);
     let mut shown = Shown::ToClient;
     loop {
-        match relay.advance(server.buffer_mut()).map_err(|error| bad_answer(error, sink.delivered))? {
+        match relay.advance(out.rest()).map_err(|error| bad_answer(error, out.delivered()))? {
             Advance::Forward { bytes, skip, event } => {
-                if let Some((packet, error)) = hold_back.instead_of(event.as_ref(), server.buffer(), bytes) {
-                    sink.write(&packet, true).await?;
+                if let Some((packet, error)) = hold_back.instead_of(event.as_ref(), out.rest(), bytes) {
+                    out.put(&packet);
                     (told.error, told.reworded) = (Some(error), true);
-                    server.consume(bytes + skip);
+                    out.leave_out(bytes + skip);
                     continue;
                 }
                 let kept = match &event {
-                    Some(ResponseEvent::Error(error)) => sink.untouched() && hold_back.keeps(error),
+                    Some(ResponseEvent::Error(error)) => out.untouched() && hold_back.keeps(error),
                     Some(ResponseEvent::Ok { .. } | ResponseEvent::Prepared(_)) | None => false,
                 };
                 if let Some(event) = event {
                     if interrupt.is_disowned() {
                         // A stopping or forgotten primary says OK to what nobody else has.
-                        return Err(Cut::Server(sink.delivered));
+                        return Err(Cut::Server(out.delivered()));
                     }
-                    seen_at_ackers(&event, sent, sink.delivered, interrupt).await?;
+                    seen_at_ackers(&event, sent, out.delivered(), interrupt).await?;
                     told.absorb(event);
                 }
                 if kept {
                     shown = Shown::HeldBack;
+                    out.leave_out(bytes + skip);
                 } else {
-                    sink.write(server.buffer().get(..bytes).unwrap_or_default(), relay.is_complete()).await?;
-                }
-                server.consume(bytes + skip);
-            }
-            Advance::Insert { packet } => sink.write(&packet, false).await?,
-            Advance::NeedMore => {
-                sink.flush().await?;
-                let read = match interrupt {
-                    Interrupt::OfStream(..) => more_of_stream(server, &mut sink, interrupt).await?,
-                    Interrupt::OfStatement(..) => tokio::select! {
-                        biased;
-                        read = server.fill() => read,
-                        cut = interrupt.cut(sink.delivered) => return Err(cut),
-                    },
-                };
-                if !matches!(read, Ok(1..)) {
-                    return Err(Cut::Server(sink.delivered));
+                    out.pass(bytes, skip);
                 }
             }
+            Advance::Insert { packet } => out.put(&packet),
+            Advance::NeedMore => more(&mut out, interrupt).await?,
             Advance::LocalInfile { shift } => {
-                sink.flush().await?;
+                out.flush().await?;
                 tokio::select! {
                     biased;
-                    relayed = relay_file(server, sink.client, LocalInfileRelay::new(shift)) => relayed?,
+                    relayed = relay_file(out.server, out.client, LocalInfileRelay::new(shift)) => relayed?,
                     cut = interrupt.cut(Delivered::Something) => return Err(cut),
                 }
                 relay.local_infile_finished();
@@ -274,9 +255,24 @@ pub(crate) async fn relay_answer(
             Advance::Complete => break,
         }
     }
-    sink.flush().await?;
+    out.flush().await?;
     server.release();
     Ok(shown)
+}
+
+/// Writes what there is, and reads more.
+async fn more(out: &mut Outflow<'_>, interrupt: &mut Interrupt<'_>) -> Result<(), Cut> {
+    out.flush().await?;
+    let delivered = out.delivered();
+    let read = match interrupt {
+        Interrupt::OfStream(..) => more_of_stream(out, interrupt).await?,
+        Interrupt::OfStatement(..) => tokio::select! {
+            biased;
+            read = out.server.fill() => read,
+            cut = interrupt.cut(delivered) => return Err(cut),
+        },
+    };
+    if matches!(read, Ok(1..)) { Ok(()) } else { Err(Cut::Server(delivered)) }
 }
 
 /// Waits until a commit that was answered late is seen at the ackers; see [`crate::feed::receipts`].
@@ -307,74 +303,21 @@ async fn seen_at_ackers(
 
 /// Reads more of a stream. It has no end of its own, so what ends it comes first: a busy one would never let it.
 async fn more_of_stream(
-    server: &mut PacketStream,
-    sink: &mut Sink<'_>,
+    out: &mut Outflow<'_>,
     interrupt: &mut Interrupt<'_>,
 ) -> Result<io::Result<usize>, Cut> {
-    let delivered = sink.delivered;
+    let delivered = out.delivered();
     tokio::select! {
         biased;
         cut = interrupt.cut(delivered) => Err(cut),
-        () = sink.client_gone() => Err(Cut::Client),
-        read = server.fill() => Ok(read),
+        () = Outflow::client_gone(out.client) => Err(Cut::Client),
+        read = out.server.fill() => Ok(read),
     }
 }
 
 fn bad_answer(error: ResponseError, delivered: Delivered) -> Cut {
     tracing::warn!(%error, "a server's answer can't be followed; its connection is dropped");
     Cut::Server(delivered)
-}
-
-/// The client's side of an answer.
-struct Sink<'a> {
-    client: &'a mut PacketStream,
-    pending: Vec<u8>,
-    delivered: Delivered,
-}
-
-impl Sink<'_> {
-    fn untouched(&self) -> bool {
-        self.pending.is_empty() && self.delivered == Delivered::Nothing
-    }
-
-    /// Waits until the client has closed its connection. What it sends meanwhile stays in its buffer.
-    async fn client_gone(&mut self) {
-        while self.client.buffer().len() < MAX_FILE_READ_AHEAD {
-            if !matches!(self.client.fill().await, Ok(1..)) {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
-
-    async fn write(&mut self, bytes: &[u8], last: bool) -> Result<(), Cut> {
-        if !last && self.pending.len() + bytes.len() <= COALESCE {
-            self.pending.extend_from_slice(bytes);
-            return Ok(());
-        }
-        if !self.pending.is_empty() && self.pending.len() + bytes.len() <= COALESCE {
-            self.pending.extend_from_slice(bytes);
-            return self.flush().await;
-        }
-        self.flush().await?;
-        self.send(bytes).await
-    }
-
-    async fn flush(&mut self) -> Result<(), Cut> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let pending = std::mem::take(&mut self.pending);
-        self.send(&pending).await
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Cut> {
-        self.delivered = Delivered::Something;
-        match timeout(SLOW_READER, write_out(self.client, bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Cut::Client),
-        }
-    }
 }
 
 /// Writes and flushes.
@@ -420,7 +363,7 @@ mod tests {
     use crate::feed::{self, registry};
     use crate::session::interrupt::{Obey, ServerWatch, ServesAs};
 
-    async fn pair() -> (PacketStream, PacketStream) {
+    pub(super) async fn pair() -> (PacketStream, PacketStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
@@ -460,23 +403,6 @@ mod tests {
             write_out(&mut of_server, &bytes).await.unwrap();
         };
         tokio::join!(relayed, answer).0.unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_nothing_is_cut_off_and_costs_a_fixed_buffer() {
-        let (mut client, _of_client) = pair().await;
-        let mut sink = Sink { client: &mut client, pending: Vec::new(), delivered: Delivered::Nothing };
-        let begun = tokio::time::Instant::now();
-        let part = [7; COALESCE];
-        // More than any socket buffer takes.
-        for _ in 0..(1 << 30) / COALESCE {
-            if sink.write(&part, false).await.is_err() {
-                assert_eq!(begun.elapsed(), SLOW_READER);
-                assert!(sink.pending.capacity() <= COALESCE);
-                return;
-            }
-        }
-        unreachable!("nobody reads");
     }
 
     #[tokio::test]
