@@ -8,6 +8,7 @@
 mod by_hand;
 mod events;
 pub(crate) mod faults;
+mod figures;
 mod hooks;
 mod lost_tail;
 mod marks;
@@ -114,11 +115,21 @@ fn primary(stage: &Stage, status: &Value) -> usize {
 }
 
 fn load(stage: &Stage) -> Load {
-    load_for(stage, LoadConfig::mixed(stage.split(), 0).longest)
+    load_of(stage, WRITERS, PACE)
+}
+
+fn load_of(stage: &Stage, clients: usize, pace: Duration) -> Load {
+    let mixed = LoadConfig::mixed(stage.split(), 0);
+    Load::start(LoadConfig { clients: roles(clients), pace, ..mixed }).unwrap()
 }
 
 fn load_for(stage: &Stage, longest: Duration) -> Load {
-    let clients = [
+    let clients = roles(WRITERS);
+    Load::start(LoadConfig { login: stage.split(), clients, pace: PACE, longest }).unwrap()
+}
+
+fn roles(clients: usize) -> Vec<Role> {
+    let roles = [
         Role::Writer(Style::Text),
         Role::Writer(Style::Prepared),
         Role::Transfer(Style::Text),
@@ -126,8 +137,7 @@ fn load_for(stage: &Stage, longest: Duration) -> Load {
         Role::Transfer(Style::Prepared),
         Role::Reader(Style::Text),
     ];
-    let clients = clients.into_iter().cycle().take(WRITERS).collect();
-    Load::start(LoadConfig { login: stage.split(), clients, pace: PACE, longest }).unwrap()
+    roles.into_iter().cycle().take(clients).collect()
 }
 
 /// Waits until the load has got so many more acknowledgements.
@@ -216,10 +226,13 @@ async fn judge_data(stage: &Stage, report: &Report, nodes: &[usize]) {
 /// One failover under load; returns how long it took from the old primary's last answer to the release of held
 /// statements, and what the load saw.
 async fn fail_over(stage: &Stage, fault: Fault) -> (Duration, Report) {
+    fail_over_under(stage, fault, load(stage)).await
+}
+
+async fn fail_over_under(stage: &Stage, fault: Fault, load: Load) -> (Duration, Report) {
     let before = status(stage).await;
     let old = primary(stage, &before);
     let epoch = before.get("epoch").and_then(Value::as_u64).unwrap();
-    let load = load(stage);
     acknowledged(stage, &load, WARM).await;
     fault.strike(stage, old).await;
     until(stage, "failed over", |status| {
@@ -377,21 +390,4 @@ async fn stage_of(plan: ClusterBuilder, toml: &str, ready: impl Fn(&Value) -> bo
     stage.fresh_tables().await.unwrap();
     until(&stage, "ready", ready).await;
     stage
-}
-
-/// The long form: ten kills and five freezes, with the figures.
-#[tokio::test]
-#[ignore = "takes minutes and measures"]
-async fn ten_kills_and_five_freezes_in_figures() {
-    for (fault, times) in [(Fault::Kill, 10), (Fault::Freeze, 5)] {
-        let mut gaps = Vec::new();
-        for _ in 0..times {
-            let stage = stage("").await;
-            let (gap, report) = fail_over(&stage, fault).await;
-            judge_data(&stage, &report, &OTHERS).await;
-            gaps.push(gap.as_millis());
-        }
-        gaps.sort_unstable();
-        println!("{fault:?}: {gaps:?} ms, median {} ms", gaps[gaps.len() / 2]);
-    }
 }
