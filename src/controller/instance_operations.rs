@@ -69,7 +69,7 @@ pub(super) struct Blocker {
     pub(super) id: u64,
     /// `user@host`
     pub(super) account: String,
-    /// Age of its transaction, seconds; 0 where the age is not asked for.
+    /// Age of its transaction or statement, seconds.
     pub(super) seconds: u64,
     /// State and statement.
     pub(super) what: String,

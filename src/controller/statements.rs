@@ -163,9 +163,10 @@ pub const OPEN_WRITES: &str = "SELECT p.id, CONCAT(p.user, '@', p.host), \
      FROM information_schema.innodb_trx t JOIN performance_schema.processlist p ON p.id=t.trx_mysql_thread_id \
      WHERE t.trx_rows_modified>0 AND p.user NOT IN ('system user','event_scheduler') AND p.id<>CONNECTION_ID()";
 
-/// What holds up `SET GLOBAL super_read_only`: id, account, 0, statement, state.
+/// Statements that hold up `SET GLOBAL super_read_only`, such as ALTER TABLE, whether they work or wait: id, account,
+/// seconds, statement, state.
 pub const READ_ONLY_BLOCKERS: &str = "SELECT t.processlist_id, \
-     CONCAT(t.processlist_user, '@', t.processlist_host), '0', \
+     CONCAT(t.processlist_user, '@', t.processlist_host), COALESCE(t.processlist_time, 0), \
      COALESCE(LEFT(t.processlist_info, 80), ''), COALESCE(t.processlist_state, '') \
      FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.thread_id=m.owner_thread_id \
      WHERE m.object_type IN ('GLOBAL','COMMIT') AND m.lock_status='GRANTED' \

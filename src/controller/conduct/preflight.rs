@@ -95,6 +95,14 @@ impl Conductor {
                 one.id, one.account, one.seconds, one.what
             )
         }));
+        // Such as ALTER TABLE: it has no transaction that is seen, and super_read_only waits for its end.
+        let running = from.read_only_blockers().await.map_err(|error| error.to_string())?;
+        blockers.extend(running.into_iter().filter(|one| one.seconds > drain).map(|one| {
+            format!(
+                "connection {} of {} has been at one statement for {} s: {}",
+                one.id, one.account, one.seconds, one.what
+            )
+        }));
         Ok(blockers)
     }
 

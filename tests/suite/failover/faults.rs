@@ -31,9 +31,18 @@
 //! | C1 | replicas come and go, then a kill | `died` |
 //! | C2 | semi-sync made to give up by somebody; switched off | `acks`; `failover::starved` |
 //! | C3 | lost acknowledgements | `network` |
-//! | P11 | a switchover to a target whose acker is away | `acks` |
-//! | P1-P7 | switchovers | `controller_switchover`, `sessions`, `sysbench` |
+//! | P1, P2 | switchovers under autocommit writers and transactions | `controller_switchover::ten_...`, `sysbench` |
+//! | P3 | a transaction that outlasts the drain | `controller_switchover::a_transaction_...`, `with_kill_...` |
+//! | P4, P5 | an ALTER TABLE under way, a target that applies nothing | `switchovers` |
+//! | P6 | a target that freezes in the middle | `controller_switchover::a_frozen_target_...` |
 //! | P7 | a Sluice killed at its steps | `failover::a_sluice_killed_in_the_middle_...`, `controller_switchover` |
+//! | P10 | scheduled events | `failover::events` |
+//! | P11 | a switchover to a target whose acker is away | `acks` |
+//! | R2 | commits that no replica ever got, and the primary returns | `rebuild::by_itself` |
+//! | R4 | the primary returns without its tail | `failover::lost_tail` |
+//! | R5 | an emptied data directory | `rebuild::by_itself::a_member_whose_data_directory_...` |
+//! | R6-R9 | servers and Sluices that die while data are copied | `rebuild::broken` |
+//! | R10, R11 | data that do not fit; a way that is cut | `rebuild::refused` |
 //! | SIGTERM | with healthy, and with starved ackers | `failover::a_stopping_primary_...`, `failover::starved` |
 //!
 //! Never here: a fault that is waved through when nothing came of it.
@@ -46,6 +55,7 @@ pub(crate) mod door;
 mod loss;
 mod network;
 mod replicas;
+mod switchovers;
 
 use super::*;
 
