@@ -14,7 +14,7 @@ use std::time::Duration;
 use sluice_protocol::GtidSet;
 use tokio::time::{Instant, timeout};
 
-use super::statements;
+use super::{clock, statements};
 use crate::config::Instance;
 
 /// A session idle for longer is replaced; the server ends it at the `wait_timeout` of its setup, 20 s.
@@ -132,6 +132,7 @@ pub(super) fn host_and_port(address: &str) -> (String, u16) {
 pub(super) struct ControlSession {
     /// `None` after a deadline or a loss: dropping the connection closes the socket.
     session: Option<Box<dyn Session>>,
+    opened: std::time::Instant,
     used: Instant,
 }
 
@@ -142,9 +143,14 @@ impl ControlSession {
         let opening = async {
             let mut session = target.servers.log_in(&target.address).await?;
             session.query(statements::SESSION_SETUP).await?;
-            Ok(Self { session: Some(session), used: Instant::now() })
+            Ok(Self { session: Some(session), opened: clock::now(), used: Instant::now() })
         };
         timeout(deadline, opening).await.map_err(|_| SqlError::Timeout(deadline))?
+    }
+
+    /// Since when it has been open: its server is still in the life in which it was then.
+    pub(super) fn opened(&self) -> std::time::Instant {
+        self.opened
     }
 
     /// Whether it can still be used: it is not broken, and the server has surely not ended it as idle.

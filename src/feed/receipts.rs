@@ -3,8 +3,10 @@
 //! A primary that stops, or whose semi-sync is switched off, says OK to every commit that was still waiting (seen
 //! 0.4 s after SIGTERM, three times out of three), and nobody else has them. So an OK that took long, or came while
 //! the primary was in doubt, is shown to the client only once its GTIDs were seen at the ackers, or once the primary,
-//! asked afterwards, vouches for it: it serves, it waits for acknowledgements, and has answered nothing without one. While
-//! somebody waits for that, the observers ask at once and then every few milliseconds; one question serves all who wait.
+//! asked afterwards, vouches for it: it serves, it waits for acknowledgements, and has answered nothing without one. It
+//! counts from its start, so it is asked through a session that was open before the statement was sent: one that has
+//! been started again meanwhile knows nothing of what it answered before. While somebody waits for that, the observers
+//! ask at once and then every few milliseconds; one question serves all who wait.
 //!
 //! Never here: a statement to a server, what a client is told.
 
@@ -38,6 +40,8 @@ pub struct Rule {
 /// What the primary says of its own commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vouch {
+    /// When the session was opened in which it was asked.
+    pub since: Instant,
     /// When it was asked.
     pub asked: Instant,
     /// Which server.
@@ -102,26 +106,27 @@ impl Receipts {
         (took > LATE || self.doubted.load(Ordering::SeqCst)) && self.rule.load().is_some()
     }
 
-    /// Waits until enough ackers have all of `written`, until the primary vouches for what it answered before `now`, or
-    /// until nothing has to be proved any more. Has no end of its own.
-    pub async fn seen(&self, written: &GtidSet, now: Instant) {
+    /// Waits until enough ackers have all of `written`, until the primary vouches for what was sent to it after `begun` and
+    /// answered before `now`, or until nothing has to be proved any more. Has no end of its own.
+    pub async fn seen(&self, written: &GtidSet, begun: Instant, now: Instant) {
         let _waiting = Waiting::begin(self);
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             // From here on no news is missed.
             news.as_mut().enable();
-            if self.is_vouched(now) || self.are_at_ackers(written) {
+            if self.is_vouched(begun, now) || self.are_at_ackers(written) {
                 return;
             }
             news.await;
         }
     }
 
-    fn is_vouched(&self, answered: Instant) -> bool {
+    fn is_vouched(&self, begun: Instant, answered: Instant) -> bool {
         let (rule, vouch) = (self.rule.load(), self.vouch.load());
         let (Some(rule), Some(vouch)) = (rule.as_ref(), vouch.as_ref()) else { return false };
-        vouch.asked >= answered && rule.kept == Some((vouch.server, vouch.unacknowledged))
+        let in_one_life = vouch.since <= begun && vouch.asked >= answered;
+        in_one_life && rule.kept == Some((vouch.server, vouch.unacknowledged))
     }
 
     fn are_at_ackers(&self, written: &GtidSet) -> bool {
@@ -222,7 +227,7 @@ mod tests {
     async fn so_many_recorded_ackers_must_have_it() {
         let receipts = two_of_three();
         let (waited, written) = (set(5), set(5));
-        let mut seen = std::pin::pin!(receipts.seen(&waited, Instant::now()));
+        let mut seen = std::pin::pin!(receipts.seen(&waited, Instant::now(), Instant::now()));
         let mut ended = || is_ready(seen.as_mut());
         assert!(!ended() && receipts.pace() == Some(WANTED));
         receipts.note(InstanceId(0), receipt(9, 9));
@@ -241,13 +246,16 @@ mod tests {
     async fn the_primary_may_vouch_for_what_it_answered_before() {
         let receipts = two_of_three();
         let (written, now) = (set(5), Instant::now());
-        let mut seen = std::pin::pin!(receipts.seen(&written, now));
+        let before = now.checked_sub(Duration::from_millis(1)).unwrap();
+        let mut seen = std::pin::pin!(receipts.seen(&written, before, now));
         let mut ended = || is_ready(seen.as_mut());
-        let vouch = Vouch { asked: now, server: Uuid::from_u128(9), unacknowledged: 7 };
+        let vouch = Vouch { since: before, asked: now, server: Uuid::from_u128(9), unacknowledged: 7 };
         for wrong in [
             Vouch { server: Uuid::from_u128(1), ..vouch },
             Vouch { unacknowledged: 8, ..vouch },
-            Vouch { asked: now.checked_sub(Duration::from_millis(1)).unwrap(), ..vouch },
+            Vouch { asked: before, ..vouch },
+            // It may have been started again since the statement was sent.
+            Vouch { since: now, ..vouch },
         ] {
             receipts.note_vouch(wrong);
             assert!(!ended(), "{wrong:?}");

@@ -3,6 +3,8 @@
 //!
 //! Never here: bytes, what the break means for the client.
 
+use std::time::Instant;
+
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
 use tokio::sync::watch;
 
@@ -28,6 +30,8 @@ pub(crate) struct ServerWatch<'a> {
     pub(crate) shape: watch::Receiver<u64>,
     pub(crate) instance: InstanceId,
     pub(crate) serves_as: ServesAs,
+    /// When the statement had not been sent yet.
+    pub(crate) begun: Instant,
 }
 
 /// In which role a server runs a statement.
@@ -76,10 +80,10 @@ impl<'a> Interrupt<'a> {
         }
     }
 
-    /// Where to look whether a commit is at the ackers; `None` for what commits nothing.
-    pub(super) fn feed(&self) -> Option<&'a Feed> {
+    /// Where to look whether a commit is at the ackers, and when it began; `None` for what commits nothing.
+    pub(super) fn statement(&self) -> Option<(&'a Feed, Instant)> {
         match self {
-            Self::OfStatement(_, _, server) => Some(server.feed),
+            Self::OfStatement(_, _, server) => Some((server.feed, server.begun)),
             Self::OfStream(..) => None,
         }
     }

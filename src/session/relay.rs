@@ -210,7 +210,6 @@ pub(crate) async fn relay_answer(
     hold_back: HoldBack,
     interrupt: &mut Interrupt<'_>,
 ) -> Result<Shown, Cut> {
-    let sent = Instant::now();
     let mut out = Outflow::new(server, client);
     let mut shown = Shown::ToClient;
     loop {
@@ -231,7 +230,7 @@ pub(crate) async fn relay_answer(
                         // A stopping or forgotten primary says OK to what nobody else has.
                         return Err(Cut::Server(out.delivered()));
                     }
-                    seen_at_ackers(&event, sent, out.delivered(), interrupt).await?;
+                    seen_at_ackers(&event, out.delivered(), interrupt).await?;
                     told.absorb(event);
                 }
                 if kept {
@@ -278,18 +277,19 @@ async fn more(out: &mut Outflow<'_>, interrupt: &mut Interrupt<'_>) -> Result<()
 /// Waits until a commit that was answered late is seen at the ackers; see [`crate::feed::receipts`].
 async fn seen_at_ackers(
     event: &ResponseEvent,
-    sent: Instant,
     delivered: Delivered,
     interrupt: &mut Interrupt<'_>,
 ) -> Result<(), Cut> {
-    let (ResponseEvent::Ok { summary, .. }, Some(feed)) = (event, interrupt.feed()) else { return Ok(()) };
+    let (ResponseEvent::Ok { summary, .. }, Some((feed, begun))) = (event, interrupt.statement()) else {
+        return Ok(());
+    };
     let Some(Ok(written)) = summary.changes.gtid_set() else { return Ok(()) };
-    if !feed.receipts().must_be_seen(sent.elapsed()) {
+    if !feed.receipts().must_be_seen(begun.elapsed()) {
         return Ok(());
     }
     tokio::select! {
         biased;
-        () = feed.receipts().seen(&written, Instant::now()) => Ok(()),
+        () = feed.receipts().seen(&written, begun, Instant::now()) => Ok(()),
         cut = interrupt.cut(delivered) => Err(match cut {
             Cut::Server(_) | Cut::Unseen(_) => Cut::Unseen(delivered),
             Cut::Client | Cut::Ordered(..) => cut,
@@ -381,7 +381,8 @@ mod tests {
         let mut relay =
             ResponseRelay::new(Expect::Query, caps, TrackerFilter::default(), StatusFlags::AUTOCOMMIT);
         let (shape, instance) = (feed.shape_changes(), InstanceId(0));
-        let server_watch = ServerWatch { feed: &feed, shape, instance, serves_as: ServesAs::Primary };
+        let server_watch =
+            ServerWatch { feed: &feed, shape, instance, serves_as: ServesAs::Primary, begun: Instant::now() };
         let mut interrupt = Interrupt::OfStatement(registration.entry(), Obey::Close, server_watch);
         let mut told = Told::default();
         let hold_back = HoldBack::ReadOnlyOrStopping;

@@ -209,7 +209,7 @@ impl Session {
         let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
         let serves_as = if on_replica { ServesAs::Replica } else { ServesAs::Primary };
         let (feed, shape) = (&*context.feed, self.shape.clone());
-        let server = ServerWatch { feed, shape, instance, serves_as };
+        let server = ServerWatch { feed, shape, instance, serves_as, begun: std::time::Instant::now() };
         let mut interrupt = Interrupt::OfStatement(&entry, obey, server);
         let Some(backend) = self.backends.get_mut(instance) else {
             return Err(self.after_not_sent(instance));

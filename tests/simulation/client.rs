@@ -145,6 +145,6 @@ async fn seen(feed: &Feed, sent: Instant, rows: &Rows) {
     let gtid = rows.first().and_then(|row| row.first().cloned().flatten());
     let Some(Ok(written)) = gtid.map(|gtid| gtid.parse::<GtidSet>()) else { return };
     if feed.receipts().must_be_seen(sent.elapsed()) {
-        feed.receipts().seen(&written, Instant::now().into_std()).await;
+        feed.receipts().seen(&written, sent.into_std(), Instant::now().into_std()).await;
     }
 }

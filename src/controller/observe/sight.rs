@@ -49,6 +49,7 @@ impl Watcher {
     pub(super) async fn sight(&mut self) -> Result<(), SqlError> {
         let id = self.id();
         let session = self.session.as_mut().ok_or(SqlError::Answer("no session"))?;
+        let since = session.opened();
         let asked = clock::now();
         let rows = session.rows(statements::PROGRESS, PULSE_DEADLINE).await?;
         self.feed.progress().note(id, read(&rows, asked)?);
@@ -60,7 +61,12 @@ impl Watcher {
             if cell(&rows, 0, 0).is_some_and(|value| Switch::of(value).is_on())
                 && let Some(unacknowledged) = cell(&rows, 0, 1).and_then(|count| count.parse().ok())
             {
-                self.feed.receipts().note_vouch(Vouch { asked, server: receipt.server, unacknowledged });
+                self.feed.receipts().note_vouch(Vouch {
+                    since,
+                    asked,
+                    server: receipt.server,
+                    unacknowledged,
+                });
             }
             self.feed.receipts().note(id, receipt);
         }
