@@ -150,7 +150,7 @@ fn adoption(
     server: &ServerView,
     recorded: u64,
 ) -> Adoption {
-    let seen = view.live().filter_map(|(_, server)| Some(server.epoch_row.as_ref()?.epoch)).max();
+    let seen = view.seen().filter_map(|(_, server)| Some(server.epoch_row.as_ref()?.epoch)).max();
     let able = |server: &ServerView| server.semi_sync.is_some();
     let ackers: Vec<Uuid> = view
         .live()

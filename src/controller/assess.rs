@@ -238,7 +238,7 @@ fn lock_held_elsewhere(view: &ClusterView) -> Option<Assessment> {
 
 fn without_record(view: &ClusterView, adoptable: &Result<String, String>) -> Assessment {
     let newest = view
-        .live()
+        .seen()
         .filter_map(|(instance, server)| Some((server.epoch_row.as_ref()?, instance)))
         .max_by_key(|(row, _)| row.epoch);
     if let Some((row, instance)) = newest {
@@ -271,7 +271,7 @@ fn stale(view: &ClusterView, record: &Record) -> Option<Assessment> {
             row.epoch > record.epoch || (row.epoch == record.epoch && other)
         })
     };
-    let (instance, server) = view.live().find(|(_, server)| contradicts(server))?;
+    let (instance, server) = view.seen().find(|(_, server)| contradicts(server))?;
     let row = server.epoch_row.as_ref()?;
     let name = view.name_of(row.primary);
     Some(

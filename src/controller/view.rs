@@ -396,6 +396,13 @@ impl ClusterView {
     pub fn live(&self) -> impl Iterator<Item = (&InstanceView, &ServerView)> {
         self.instances.iter().filter_map(|i| Some((i, i.live()?)))
     }
+
+    /// Instances that have ever answered, with what they answered last: what one knew of a later epoch is true also when it
+    /// is down.
+    pub fn seen(&self) -> impl Iterator<Item = (&InstanceView, &ServerView)> {
+        let configured = self.instances.iter().filter(|instance| instance.reach != Reach::Removed);
+        configured.filter_map(|instance| Some((instance, instance.server.as_deref()?)))
+    }
 }
 
 impl ServerView {

@@ -60,6 +60,8 @@ fn a_named_primary_takes_the_next_epoch() {
     spoil(&mut view, 2, |server| server.epoch_row = Some(row(7, 1)));
     assert_eq!(named(&view, &policy(3), "db1", 4).unwrap().epoch, 8);
     assert_eq!(named(&view, &policy(3), "db1", 9).unwrap().epoch, 10);
+    view.instances[1].reach = Reach::Refused(1);
+    assert_eq!(named(&view, &policy(3), "db1", 4).unwrap().epoch, 8, "it will be back, with its row");
 }
 
 #[test]

@@ -84,6 +84,12 @@ fn a_record_contradicted_by_any_server_is_stale() {
         assert!(assessment.hint.is_some_and(|hint| hint.contains("sluice adopt --primary db2")));
         assert!(!assessment.verdict.writes_allowed());
     }
+    // It is also when the only one who knew has died meanwhile.
+    let gone = verdict(|view| {
+        spoil(view, 3, |server| server.epoch_row = Some(row(4, 2)));
+        view.instances[2].reach = Reach::Refused(1);
+    });
+    assert_eq!(gone.verdict, Verdict::StaleRecord);
     // A member that missed an epoch is only behind.
     assert_eq!(verdict(|view| spoil(view, 3, |s| s.epoch_row = Some(row(2, 2)))).verdict, Verdict::Healthy);
 }
