@@ -288,8 +288,14 @@ impl Stage {
         let mut operator = Instant::now() + OPERATOR;
         while healed.elapsed() < RECOVERY && !self.broken() {
             self.world.lock().heal();
-            if self.status().is_some_and(|status| is_ready(&status)) {
-                return self.writes_go_on().await;
+            // Twice: the first status may be from before the latest fault was noticed.
+            if self.is_well() {
+                if !self.writes_go_on().await {
+                    return false;
+                }
+                if self.is_well() {
+                    return true;
+                }
             }
             if Instant::now() >= operator {
                 self.operate();
@@ -298,6 +304,12 @@ impl Stage {
             self.pass(LOOK_EVERY).await;
         }
         self.until("well again", Duration::ZERO, is_ready).await
+    }
+
+    /// Whether Sluice says so, and sends writes somewhere.
+    fn is_well(&self) -> bool {
+        let published = self.sluice.as_ref().is_some_and(|sluice| sluice.feed.topology().primary().is_some());
+        published && self.status().is_some_and(|status| is_ready(&status))
     }
 
     /// A human looks at the status: rebuilds who has transactions of its own, and closes what was started writable
