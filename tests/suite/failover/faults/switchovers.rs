@@ -67,7 +67,7 @@ async fn p5_a_switchover_to_a_member_that_applies_nothing_is_given_up() {
     acknowledged(&stage, &load, AFTER).await;
     let given_up = stage.admin().operate("/switchover", json!({ "to": "db2" }), SOON).await.unwrap();
     assert!(matches!(given_up.state.as_str(), "refused" | "undone"), "{given_up:?}");
-    assert!(given_up.stall_us.is_none_or(|stall| stall < STALL.as_micros() as u64), "{given_up:?}");
+    assert!(given_up.stall_us.is_none_or(|stall| u128::from(stall) < STALL.as_micros()), "{given_up:?}");
     println!("{given_up:?}");
     owner.query_drop("UNLOCK TABLES").await.unwrap();
     done_afterwards(&stage, load).await;
