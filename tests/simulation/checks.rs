@@ -1,12 +1,13 @@
 //! What must hold, after every step and at the end (I1 to I12 of the failover reference, as far as a model can say).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sluice::controller::record::Record;
 
 use crate::ledger::Outcome;
-use crate::server::Trx;
 use crate::server::commit::{Why, short};
+use crate::server::{Content, Trx};
 use crate::world::World;
 
 impl World {
@@ -35,7 +36,9 @@ impl World {
             let row = server.epoch.as_ref()?;
             (row.epoch > ledger.epoch).then(|| format!("{} carries epoch {}", server.name, row.epoch))
         });
-        if ahead.is_none() {
+        // One that was written and waits for acknowledgements comes to light later.
+        let newer = |trx: &Arc<Trx>| matches!(&trx.content, Content::Epoch(row) if row.epoch > ledger.epoch);
+        if ledger.stale && !servers.iter().any(|server| server.log.iter().any(newer)) {
             self.ledger.stale = false;
         }
         if let Some(ahead) = ahead.filter(|_| !self.ledger.stale) {

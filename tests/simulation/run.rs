@@ -319,6 +319,10 @@ impl Stage {
         let mut world = self.world.lock();
         if status.verdict == "unadopted" {
             world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
+            if world.servers.iter().all(|server| server.read_only) {
+                let fullest = world.servers.iter().max_by_key(|server| server.log.len());
+                self.adopt(fullest.map(|server| server.name.clone()));
+            }
         }
         if status.verdict == "opened_by_hand" {
             // A program wrote past Sluice to a server that was started writable: nobody meant that one to be the primary.
@@ -331,10 +335,7 @@ impl Stage {
                 world.servers.iter().filter_map(|server| server.epoch.as_ref()).max_by_key(|row| row.epoch);
             let primary =
                 newest.and_then(|row| world.servers.iter().find(|server| server.uuid == row.primary));
-            if let (Some(primary), Some(sluice)) = (primary, &self.sluice) {
-                let (world, handle) = (self.world.clone(), sluice.handle.clone());
-                tokio::task::spawn_local(adopt(world, handle, primary.name.clone()));
-            }
+            self.adopt(primary.map(|server| server.name.clone()));
         }
         let Some(donor) = world.recorded_primary() else { return };
         if !["healthy", "semi_sync_starved"].contains(&status.verdict.as_str()) {
@@ -344,6 +345,12 @@ impl Stage {
             if index != donor && instance.reachable && instance.errant.is_some() {
                 world.rebuild(index, donor);
             }
+        }
+    }
+
+    fn adopt(&self, primary: Option<String>) {
+        if let (Some(primary), Some(sluice)) = (primary, &self.sluice) {
+            tokio::task::spawn_local(adopt(self.world.clone(), sluice.handle.clone(), primary));
         }
     }
 
