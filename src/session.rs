@@ -225,6 +225,8 @@ struct Session {
     left: Left,
     /// The question about it that is under way.
     asking: Option<Question>,
+    /// Whether that is of use only on the connection that it is about.
+    asks_only_there: bool,
     /// A BEGIN that was answered and waits for the statement after it.
     put_off: Option<Box<put_off::PutOff>>,
     /// How it can be run again elsewhere.
@@ -326,6 +328,7 @@ impl Session {
             last: None,
             left: Left::default(),
             asking: None,
+            asks_only_there: false,
             put_off: None,
             repeatable: repeat::Repeatable::No,
             called_procedure: false,

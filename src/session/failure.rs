@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Client(ClientFault),
     /// What a server said to us while we worked for the client (login, schema, state): passed on unchanged.
     Server(ErrPacket<'static>),
+    /// The connection that a question is about is not at hand any more: it is answered from what is known.
+    AskedTooLate,
     /// A server's error that was held back at first has been passed on: nothing more to say.
     AlreadyAnswered,
     /// The answer broke off in its middle: nothing true can be said any more.
@@ -123,6 +125,7 @@ pub(crate) fn answer(failure: &Failure) -> (Option<ErrPacket<'static>>, AfterAns
         Failure::NotExecuted(cause) => {
             (Some(ErrPacket::own(ErrorCode::ServerShutdown, cause.sentence())), AfterAnswer::Close)
         }
+        Failure::AskedTooLate => answer(&Failure::NotExecuted(Cause::StateLost)),
         Failure::OutcomeUnknown => {
             let detail = "the connection to the database server was lost before its answer; \
                           check whether the change is there before repeating it";

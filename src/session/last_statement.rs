@@ -18,9 +18,10 @@ use sluice_routing::topology::InstanceId;
 use tokio::time::{Duration, timeout};
 
 use super::backends::{Backend, LastUser, NotReady};
+use super::failure::Failure;
 use super::left::{Captured, Conditions, FoundRows, Left, MAX_CONDITIONS};
 use super::relay::{Told, write_out};
-use super::statement::{Body, Job};
+use super::statement::{Body, Job, Next};
 use super::{End, Session};
 
 /// Longest wait for what is being read off a connection that was lent: as long as one of our own commands may take.
@@ -43,13 +44,20 @@ impl Session {
     /// Runs a query about the last statement, or answers it.
     pub(super) async fn ask_about_last(&mut self, job: &Job<'_>, view: &QueryView<'_>) -> Result<(), End> {
         let question = Question::read(view.text, self.facts.mode());
-        let at_hand = self.last_at_hand();
-        let Some(question) = question.filter(|question| !self.is_known_there(*question, at_hand)) else {
-            self.asking = question;
-            let asked = self.run_job(job).await;
+        let mut at_hand = self.last_at_hand();
+        let Some(question) = question else { return self.run_job(job).await };
+        if self.is_known_there(question, at_hand) {
+            self.asking = Some(question);
+            self.asks_only_there = true;
+            let asked = self.try_job(job).await;
+            self.asks_only_there = false;
             self.asking = None;
-            return asked;
-        };
+            match asked {
+                // A switchover came in between, or its server ended the connection.
+                Err(Next::Fail(Failure::AskedTooLate)) => at_hand = None,
+                asked => return self.answer_failure(asked).await.map(drop),
+            }
+        }
         self.bring_here(at_hand).await;
         match question {
             Question::Conditions(which, page) => self.show_conditions(job, which, page).await,

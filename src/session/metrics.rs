@@ -158,7 +158,7 @@ impl Metrics {
     pub(super) fn failed(&self, failure: &Failure) {
         let counter = match failure {
             Failure::RolledBack(_) => &self.rolled_back,
-            Failure::NotExecuted(_) => &self.not_executed,
+            Failure::NotExecuted(_) | Failure::AskedTooLate => &self.not_executed,
             Failure::OutcomeUnknown => &self.outcome_unknown,
             Failure::Client(_) => &self.client_faults,
             Failure::Server(_) | Failure::Refused(_) | Failure::AlreadyAnswered => &self.server_refusals,

@@ -7,7 +7,7 @@ use sluice_routing::decide::Listener;
 use sluice_routing::topology::{InstanceId, Reads, Topology};
 use tokio::time::{Duration, Instant};
 
-use super::backends::{Backend, NotReady, UseAs};
+use super::backends::{Backend, LastUser, NotReady, UseAs};
 use super::failure::{Cause, Failure};
 use super::{End, Session, Warming};
 use crate::backend::Target;
@@ -113,6 +113,8 @@ impl Session {
         {
             let mut backend = Backend::new(connection, Default::default());
             if self.bring_along(&mut backend).await.is_ok() {
+                // The last statement may have run at this instance, on a connection that was lent since.
+                backend.last_user = LastUser::Another;
                 self.backends.insert(backend);
             }
         }

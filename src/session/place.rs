@@ -85,6 +85,9 @@ impl Session {
             });
             return Ok(last);
         }
+        if self.asks_only_there && statement.intent == Intent::LastStatement {
+            return Err(Failure::AskedTooLate.into());
+        }
         self.reading.begin(self.hints.wait_gtid.as_ref());
         let mut patience = Patience::Fresh;
         loop {

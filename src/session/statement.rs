@@ -85,7 +85,7 @@ enum Tries {
 }
 
 /// What comes after a try that did not end in an answer.
-enum Next {
+pub(super) enum Next {
     Retry,
     Fail(Failure),
     End(End),
@@ -94,27 +94,25 @@ enum Next {
 impl Session {
     /// Runs a job to its answer, or answers with what went wrong.
     pub(super) async fn run_job(&mut self, job: &Job<'_>) -> Result<(), End> {
-        match self.try_job(job).await {
-            Ok(_) => Ok(()),
-            Err(Next::Fail(failure)) => {
-                self.let_go_if_idle();
-                self.fail(&failure).await
-            }
-            Err(Next::End(end)) => Err(end),
-            // try_job retries by itself and never hands this out.
-            Err(Next::Retry) => Err(End::Failed),
-        }
+        self.run_job_told(job).await.map(drop)
     }
 
     /// As [`Session::run_job`], and returns what the answer told (`None`: a failure was answered).
     pub(super) async fn run_job_told(&mut self, job: &Job<'_>) -> Result<Option<Told>, End> {
-        match self.try_job(job).await {
+        let tried = self.try_job(job).await;
+        self.answer_failure(tried).await
+    }
+
+    /// Answers with what went wrong, if something did.
+    pub(super) async fn answer_failure(&mut self, tried: Result<Told, Next>) -> Result<Option<Told>, End> {
+        match tried {
             Ok(told) => Ok(Some(told)),
             Err(Next::Fail(failure)) => {
                 self.let_go_if_idle();
                 self.fail(&failure).await.map(|()| None)
             }
             Err(Next::End(end)) => Err(end),
+            // try_job retries by itself and never hands this out.
             Err(Next::Retry) => Err(End::Failed),
         }
     }
@@ -134,7 +132,7 @@ impl Session {
         }
     }
 
-    async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
+    pub(super) async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
         let deadline = self.hold_deadline();
         self.ask_questions_before(job.statement).await;
         let mut tries = Tries::First;
