@@ -14,6 +14,9 @@ use sluice_demo::verify;
 use super::*;
 use crate::process::{SLUICE, verb};
 
+/// Rows that one statement adds at most.
+const ROWS_AT_ONCE: u32 = 64 * 1024;
+
 /// Rows of 1 KiB that make the data directories larger; as statements, so that binary logs stay small.
 async fn fatten(cluster: &Cluster, mib: u32) {
     let mut conn = cluster.node(0).root_conn().await.unwrap();
@@ -26,9 +29,14 @@ async fn fatten(cluster: &Cluster, mib: u32) {
     }
     let mut rows = 1;
     while rows < mib * 1024 {
-        let more = format!("INSERT INTO app.fat SELECT id + {rows}, filler FROM app.fat");
-        conn.query_drop(more).await.unwrap();
-        rows *= 2;
+        // Replicas apply it in one go.
+        let more = rows.min(ROWS_AT_ONCE);
+        let copies = format!("INSERT INTO app.fat SELECT id + {rows}, filler FROM app.fat WHERE id < {more}");
+        conn.query_drop(copies).await.unwrap();
+        rows += more;
+        if more == ROWS_AT_ONCE {
+            cluster.wait_caught_up(0).await.unwrap();
+        }
     }
     conn.disconnect().await.unwrap();
     cluster.wait_caught_up(0).await.unwrap();
