@@ -5,7 +5,7 @@
 //! Never here: pooling or retries.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use sluice_protocol::auth::{ChannelSecurity, ClientAuthError, ClientStep, Credential, Password};
@@ -17,6 +17,8 @@ use sluice_protocol::{
 use thiserror::Error;
 
 use crate::answer::{Answer, AnswerError};
+use crate::target::Site;
+use crate::wire::{Channel, Wire};
 
 /// A server or proxy that says nothing for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,29 +71,28 @@ pub struct Account {
 /// A connection that is logged in.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     packets: PayloadAssembler,
     unread: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects and logs in, without TLS.
+    /// Connects and logs in.
     ///
     /// # Errors
     /// [`ConnectionError`].
-    pub fn open(address: SocketAddr, account: &Account) -> Result<Self, ConnectionError> {
-        let stream = TcpStream::connect(address)?;
+    pub fn open(site: &Site, account: &Account) -> Result<Self, ConnectionError> {
+        let stream = TcpStream::connect(site.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut connection = Self { stream, packets: PayloadAssembler::new(PACKET), unread: Vec::new() };
-        connection.log_in(account)?;
-        Ok(connection)
+        let packets = PayloadAssembler::new(PACKET);
+        Self { stream: Wire::Plain(stream), packets, unread: Vec::new() }.log_in(site.channel, account)
     }
 
-    fn log_in(&mut self, account: &Account) -> Result<(), ConnectionError> {
-        let (greeting, sequence) = self.packet()?;
-        let ready = ExpectGreeting.on(&greeting, ChannelSecurity::Plain)?;
+    fn log_in(mut self, channel: Channel, account: &Account) -> Result<Self, ConnectionError> {
+        let (greeting, mut sequence) = self.packet()?;
+        let mut ready = ExpectGreeting.on(&greeting, ChannelSecurity::Plain)?;
         let credential = Credential::Password(Password::new(account.password.clone().into_bytes()));
         let request = LoginRequest {
             user: account.user.as_bytes(),
@@ -104,6 +105,13 @@ impl Connection {
             max_packet: MAX_PACKET,
             attributes: &[],
         };
+        if channel == Channel::Tls {
+            let (payload, pending) = ready.request_tls(&request);
+            self.send(&payload, sequence)?;
+            self.stream = self.stream.encrypted()?;
+            sequence += 1;
+            ready = pending.upgraded();
+        }
         let (payload, mut auth, _) = ready.log_in(&request);
         self.send(&payload, sequence)?;
         // Ends: the exchange takes each kind of packet at most once.
@@ -115,7 +123,7 @@ impl Connection {
                     next
                 }
                 ClientStep::Wait(next) => next,
-                ClientStep::Done(_) => return Ok(()),
+                ClientStep::Done(_) => return Ok(self),
                 ClientStep::Refused(error) => return Err(ConnectionError::Refused(Box::new(error))),
             };
         }
@@ -169,14 +177,15 @@ impl Connection {
 
     /// The socket, between two statements.
     #[must_use]
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> Wire {
         self.stream
     }
 
     fn send(&mut self, payload: &[u8], mut sequence: u8) -> Result<(), ConnectionError> {
         let mut out = Vec::with_capacity(payload.len() + 4);
         frame_payload(&mut out, &mut sequence, payload);
-        Ok(self.stream.write_all(&out)?)
+        self.stream.write_all(&out)?;
+        Ok(self.stream.flush()?)
     }
 
     /// The next packet, and the number that an answer to it begins with.

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod connection;
+pub mod first_logins;
 pub mod idle;
 pub mod load;
 pub mod logins;
@@ -15,9 +16,13 @@ pub mod machine;
 pub mod measure;
 pub mod peer;
 pub mod plan;
+pub mod play;
 pub mod process;
 pub mod report;
 pub mod statistics;
+pub mod switchovers;
+pub mod sysbench;
 pub mod system_calls;
 pub mod target;
+pub mod wire;
 pub mod workload;

@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -22,12 +21,17 @@ use thiserror::Error;
 
 use crate::answer::{Answer, AnswerError};
 use crate::connection::{Account, Connection, ConnectionError};
+use crate::target::Site;
+use crate::wire::Wire;
 use crate::workload::{Statements, Workload};
 
 /// A load to which nothing is answered for so long has met a broken proxy.
 const STUCK: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// Bytes per read(): what a server writes at once, and more.
 const READ: usize = 256 << 10;
+/// A statement of so many bytes fits into a socket's empty buffer. A larger one is waited for: those are sent by a single
+/// client.
+const AT_ONCE: usize = 16 << 10;
 /// Events per epoll_wait.
 const EVENTS: usize = 64;
 /// The timer's mark among the events; the others are indices of clients.
@@ -91,7 +95,7 @@ pub struct Seen {
 /// One connection under load.
 #[derive(Debug)]
 struct Client {
-    stream: TcpStream,
+    stream: Wire,
     statements: Statements,
     answer: Answer,
     /// The (intended) start of the statement under way.
@@ -126,7 +130,7 @@ impl Load {
     /// # Errors
     /// [`LoadError`].
     pub fn new(
-        address: SocketAddr,
+        site: &Site,
         account: &Account,
         workload: Workload,
         clients: usize,
@@ -137,12 +141,13 @@ impl Load {
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
         let mut load = Self { clients: Vec::new(), epoll, timer, input: vec![0; READ], output: Vec::new() };
         for number in 0..clients {
-            let mut connection = Connection::open(address, account)?;
+            let mut connection = Connection::open(site, account)?;
             let number = u64::try_from(number).unwrap_or(0);
             let statements = Statements::new(workload, &mut connection, number + 1)?;
             let stream = connection.into_stream();
-            stream.set_nonblocking(true)?;
-            epoll::add(&load.epoll, &stream, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+            stream.socket().set_nonblocking(true)?;
+            let mark = epoll::EventData::new_u64(number);
+            epoll::add(&load.epoll, stream.socket(), mark, epoll::EventFlags::IN)?;
             load.clients.push(Client { stream, statements, answer: Answer::new(), begun: Instant::now() });
         }
         Ok(load)
@@ -224,14 +229,27 @@ impl Load {
         client.statements.next(&mut self.output);
         client.begun = begun;
         client.answer = Answer::new();
-        // A statement is far smaller than a socket's empty buffer.
-        client.stream.write_all(&self.output)?;
+        if self.output.len() <= AT_ONCE {
+            client.stream.write_all(&self.output)?;
+        } else {
+            client.stream.socket().set_nonblocking(false)?;
+            client.stream.write_all(&self.output)?;
+            client.stream.socket().set_nonblocking(true)?;
+        }
         run.busy += 1;
         Ok(())
     }
 
     /// A client's socket has something to read.
     fn ready(&mut self, run: &mut Run, number: usize) -> Result<(), LoadError> {
+        self.read(run, number)?;
+        while self.clients.get_mut(number).is_some_and(|client| client.stream.holds_input()) {
+            self.read(run, number)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, run: &mut Run, number: usize) -> Result<(), LoadError> {
         let Some(client) = self.clients.get_mut(number) else { return Ok(()) };
         let read = match client.stream.read(&mut self.input) {
             Ok(0) => return Err(LoadError::Closed),
@@ -278,7 +296,7 @@ fn retry(errno: rustix::io::Errno) -> Result<usize, rustix::io::Errno> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -306,6 +324,7 @@ mod tests {
             let mark = epoll::EventData::new_u64(u64::try_from(number).unwrap());
             epoll::add(&load.epoll, &stream, mark, epoll::EventFlags::IN).unwrap();
             let statements = Statements::without_a_server(Workload::PointText);
+            let stream = Wire::Plain(stream);
             load.clients.push(Client { stream, statements, answer: Answer::new(), begun: Instant::now() });
         }
         load

@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::connection::{Account, Connection, ConnectionError};
 use crate::plan::{Plan, order};
@@ -13,7 +13,7 @@ use crate::process::Usage;
 use crate::target::{Site, Target};
 
 /// One turn of one target.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct LoginTurn {
     /// Logins per second.
     pub rate: f64,
@@ -22,7 +22,7 @@ pub struct LoginTurn {
 }
 
 /// All turns of one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Logins {
     /// Which target.
     pub target: Target,
@@ -58,7 +58,7 @@ fn turn(plan: &Plan, site: &Site, account: &Account) -> Result<LoginTurn, Connec
         let client = || -> Result<u64, ConnectionError> {
             let mut logins = 0;
             while start.elapsed() < plan.slice {
-                Connection::open(site.address, account)?.quit()?;
+                Connection::open(site, account)?.quit()?;
                 logins += 1;
             }
             Ok(logins)

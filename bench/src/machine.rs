@@ -6,13 +6,13 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What stands for what can't be had.
 pub const UNKNOWN: &str = "unknown";
 
 /// What the figures depend on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
@@ -42,6 +42,13 @@ impl Machine {
             programs,
         }
     }
+}
+
+/// Processes that ran or wanted to, on average of the last minute; 0 if the system does not say.
+#[must_use]
+pub fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
 /// What follows the first `name :`.

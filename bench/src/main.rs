@@ -10,24 +10,25 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sluice_bench::connection::Account;
-use sluice_bench::load::Pace;
-use sluice_bench::machine::{Machine, UNKNOWN, version};
+use sluice_bench::machine::{Machine, UNKNOWN, load_average, version};
 use sluice_bench::peer::Peer;
-use sluice_bench::plan::{Plan, SystemCalls};
-use sluice_bench::report::Results;
+use sluice_bench::plan::{Part, Plan, SystemCalls};
+use sluice_bench::play::{self, Cast};
+use sluice_bench::report::{Piece, Results};
 use sluice_bench::target::{Site, Target};
-use sluice_bench::{idle, logins, measure, workload};
+use sluice_bench::wire::Channel;
+use sluice_bench::{first_logins, switchovers, workload};
 use sluice_cluster::{Cluster, Durability, Login};
 use sluice_demo::stage::{SCHEMA, Stage};
 
 /// Clients of the largest measurement, and some.
 const MAX_CONNECTIONS: u32 = 12_000;
-/// Descriptors that are not clients' connections.
-const OTHER_DESCRIPTORS: u64 = 2_000;
+/// Descriptors that are not clients' connections: those to servers, and files.
+const OTHER_DESCRIPTORS: u64 = 600;
 
-/// What Sluice is told beside the harness's defaults: two members have to choose, TLS is off as it is with HAProxy, and
-/// no limit is in the way.
-const SETTINGS: &str = "[durability]\nwithout_acker = 'stall'\n[tls.client]\nmode = 'disabled'\n\
+/// What Sluice is told beside the harness's defaults: two members have to choose, TLS is up to the clients, and no limit is
+/// in the way.
+const SETTINGS: &str = "[durability]\nwithout_acker = 'stall'\n[tls.client]\nmode = 'preferred'\n\
     [tls.instance]\nmode = 'disabled'\n[sessions]\nmax_connections = 12000\n";
 
 /// Measures Sluice beside a direct connection and other proxies.
@@ -37,9 +38,15 @@ struct Options {
     /// Below three minutes.
     #[arg(long)]
     quick: bool,
+    /// Only these parts; may be given several times.
+    #[arg(long)]
+    part: Vec<Part>,
     /// Only the cells whose title holds this, such as "prepared, 16".
     #[arg(long)]
     load: Option<String>,
+    /// Add to what the file of --json holds, which this run's figures replace where both have them.
+    #[arg(long, requires = "json")]
+    add: bool,
     /// Only the targets whose name holds this, such as "Sluice"; HAProxy stays, for the ratios.
     #[arg(long)]
     target: Option<String>,
@@ -61,7 +68,10 @@ struct Options {
     /// MySQL Router as tests/clients/install unpacks it; left out if not said.
     #[arg(long)]
     router: Option<PathBuf>,
-    /// Where the tables go, as Markdown.
+    /// sysbench; left out if not said.
+    #[arg(long)]
+    sysbench: Option<PathBuf>,
+    /// Where the tables go, as Markdown, and beside it the plot.
     #[arg(long)]
     markdown: Option<PathBuf>,
     /// Where every figure goes.
@@ -104,32 +114,71 @@ struct Scene {
     peers: Vec<Peer>,
     stage: Stage,
     programs: Vec<(String, String)>,
+    /// Accounts for first logins.
+    firsts: Vec<Account>,
 }
 
 async fn run(options: &Options) -> Result<(), Failure> {
     let mut plan = planned(options);
-    limit_clients(&mut plan);
-    let began = Instant::now();
+    let descriptors = raise_descriptors();
+    let (began, load) = (Instant::now(), load_average());
     say("starting a primary, a replica, Sluice and its peers");
     let app = Login::app();
     let account = Account { user: app.user, password: app.password, schema: SCHEMA.to_owned() };
     let scene = set(options, &account).await?;
-    let machine = Machine::here(scene.programs.clone());
+    let mut results = Results::new(Machine::here(scene.programs.clone()));
+    let slices = |part| match part {
+        Part::Sysbench => (plan.sysbench.0, plan.sysbench.1.as_secs_f64()),
+        Part::Idle => (1, plan.idle_for.as_secs_f64()),
+        Part::Statements | Part::Logins => (plan.rounds, plan.slice.as_secs_f64()),
+        Part::Switchovers => (plan.switchovers, 0.0),
+    };
+    results.pieces = plan.parts.iter().map(|&part| Piece { part, rounds: slices(part), load }).collect();
     let mut sites = sites(&scene);
     if let Some(part) = &options.target {
         sites.retain(|site| site.target == Target::HaProxy || site.target.name().contains(part));
     }
+    let switchovers = plan.parts.contains(&Part::Switchovers).then_some(plan.switchovers);
+    plan.parts.retain(|part| *part != Part::Switchovers);
+    let (sysbench, firsts) = (options.sysbench.clone(), scene.firsts.clone());
     // Off this thread, which takes Ctrl-C.
-    let results = tokio::task::spawn_blocking(move || play(&plan, &sites, &account, machine)).await??;
-    drop(scene);
-    let _ = write!(std::io::stdout(), "\n{}", results.markdown());
-    if let Some(path) = &options.markdown {
-        write_file(path, &results.markdown())?;
+    results = tokio::task::spawn_blocking(move || {
+        let cast = Cast {
+            sites: &sites,
+            account: &account,
+            firsts: &firsts,
+            sysbench: sysbench.as_deref(),
+            descriptors,
+        };
+        play::play(&plan, &cast, results, &say)
+    })
+    .await??;
+    if let Some(count) = switchovers {
+        say("switchovers");
+        results.switchovers = switchovers::measure(&scene.stage, count).await?;
     }
+    drop(scene);
+    let _ = write!(std::io::stdout(), "\n{}", results.tables());
+    write_files(options, results)?;
+    say(&format!("done after {} s", began.elapsed().as_secs()));
+    Ok(())
+}
+
+fn write_files(options: &Options, mut results: Results) -> Result<(), Failure> {
     if let Some(path) = &options.json {
+        if options.add && path.exists() {
+            let mut former: Results = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+            former.add(results);
+            results = former;
+        }
         write_file(path, &serde_json::to_string_pretty(&results)?)?;
     }
-    say(&format!("done after {} s", began.elapsed().as_secs()));
+    if let Some(path) = &options.markdown {
+        let plot = path.with_extension("svg");
+        let name = plot.file_name().unwrap_or_default().to_string_lossy();
+        write_file(path, &results.markdown(&name))?;
+        write_file(&plot, &results.plot())?;
+    }
     Ok(())
 }
 
@@ -139,9 +188,18 @@ fn planned(options: &Options) -> Plan {
     if let Some(part) = &options.load {
         plan = plan.only(part);
     }
+    if !options.part.is_empty() {
+        plan.parts.retain(|part| options.part.contains(part));
+    }
+    if options.sysbench.is_none() && plan.parts.contains(&Part::Sysbench) {
+        say("without sysbench: it can't be had here");
+        plan.parts.retain(|part| *part != Part::Sysbench);
+    }
     plan.rounds = options.rounds.unwrap_or(plan.rounds);
+    plan.sysbench.0 = options.rounds.unwrap_or(plan.sysbench.0);
     if let Some(seconds) = options.slice {
         plan.slice = Duration::from_secs_f64(seconds.clamp(0.01, 600.0));
+        plan.sysbench.1 = Duration::from_secs_f64(seconds.clamp(1.0, 600.0)); // it knows whole seconds only
     }
     if options.system_calls {
         plan.system_calls = SystemCalls::Counted;
@@ -160,21 +218,12 @@ fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, text)
 }
 
-/// A proxy needs two descriptors per client; all of ours inherit the limit that is set here.
-fn limit_clients(plan: &mut Plan) {
+/// As many descriptors as there may be, for all processes that are started here. How many are left for clients.
+fn raise_descriptors() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // else as many as there may be
-    let Some(descriptors) = getrlimit(Resource::Nofile).current else { return };
-    let most = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).unwrap_or(usize::MAX);
-    for clients in &mut plan.idle {
-        if *clients > most {
-            say(&format!(
-                "{most} idle clients instead of {clients}: {descriptors} descriptors are the limit here"
-            ));
-            *clients = most;
-        }
-    }
+    let _ = setrlimit(Resource::Nofile, limit); // else as many as there are
+    getrlimit(Resource::Nofile).current.map_or(u64::MAX, |limit| limit.saturating_sub(OTHER_DESCRIPTORS))
 }
 
 async fn set(options: &Options, account: &Account) -> Result<Scene, Failure> {
@@ -186,6 +235,10 @@ async fn set(options: &Options, account: &Account) -> Result<Scene, Failure> {
     let stage = Stage::start(&sluice, plan, SETTINGS).await?;
     let primary = stage.cluster.node(0);
     for statement in workload::table() {
+        primary.exec(&statement).await?;
+    }
+    let firsts = first_logins::accounts(Target::ALL.len(), SCHEMA);
+    for statement in first_logins::statements(&firsts) {
         primary.exec(&statement).await?;
     }
     stage.cluster.wait_caught_up(0).await?;
@@ -213,61 +266,18 @@ async fn set(options: &Options, account: &Account) -> Result<Scene, Failure> {
     for peer in &peers {
         peer.ready(account).await?;
     }
-    Ok(Scene { peers, stage, programs })
+    Ok(Scene { peers, stage, programs, firsts })
 }
 
 fn sites(scene: &Scene) -> Vec<Site> {
     let sluice = &scene.stage.sluice;
     let local = |port| std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
-    let site = |target, port, pid| Site { target, address: local(port), pid };
+    let site = |target, port, pid| Site { target, address: local(port), channel: Channel::Plain, pid };
     let mut sites = vec![site(Target::Direct, scene.stage.cluster.node(0).port(), None)];
     sites.extend(scene.peers.iter().map(Peer::site));
     sites.push(site(Target::SluicePrimary, sluice.ports().primary, sluice.pid()));
-    sites.push(site(Target::SluiceSplit, sluice.ports().split, sluice.pid()));
+    let split = site(Target::SluiceSplit, sluice.ports().split, sluice.pid());
+    sites.push(split);
+    sites.push(Site { target: Target::SluiceSplitTls, channel: Channel::Tls, ..split });
     sites
-}
-
-/// All measurements of a plan. Memory comes first, while no load has left anything behind.
-fn play(plan: &Plan, sites: &[Site], account: &Account, machine: Machine) -> Result<Results, Failure> {
-    let mut results = Results {
-        machine,
-        rounds: (plan.rounds, plan.slice.as_secs_f64()),
-        cells: Vec::new(),
-        logins: Vec::new(),
-        idle: Vec::new(),
-    };
-    for &clients in &plan.idle {
-        say(&format!("{clients} idle clients"));
-        // Both listeners of Sluice are one process.
-        for site in sites.iter().filter(|site| site.target != Target::SluicePrimary) {
-            results
-                .idle
-                .extend(idle::measure(site, account, clients, plan.idle_for).map_err(blame(site.target))?);
-        }
-    }
-    for &cell in &plan.cells {
-        say(&cell.title());
-        let measured = measure::cell(plan, cell, Pace::Closed, sites, account);
-        results.cells.push(measured.map_err(|(target, error)| blame(target)(error))?);
-    }
-    for &cell in &plan.half_load {
-        let reached =
-            results.cells.iter().find(|done| done.workload == cell.workload && done.clients == cell.clients);
-        let slowest = reached.into_iter().flat_map(|done| &done.targets);
-        let rate = slowest.filter_map(|turns| turns.median(|turn| Some(turn.rate))).min_by(f64::total_cmp);
-        let Some(rate) = rate else { continue };
-        say(&format!("{}, at half load", cell.title()));
-        let measured = measure::cell(plan, cell, Pace::Rate(rate / 2.0), sites, account);
-        results.cells.push(measured.map_err(|(target, error)| blame(target)(error))?);
-    }
-    if plan.login_clients == 0 {
-        return Ok(results);
-    }
-    say("logins");
-    results.logins = logins::measure(plan, sites, account).map_err(|(target, error)| blame(target)(error))?;
-    Ok(results)
-}
-
-fn blame<E: std::fmt::Display>(target: Target) -> impl Fn(E) -> Failure {
-    move |error| format!("{}: {error}", target.name()).into()
 }

@@ -2,7 +2,7 @@
 //!
 //! Never here: what is made of the figures.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::connection::Account;
 use crate::load::{Load, LoadError, Pace, Seen};
@@ -14,7 +14,7 @@ use crate::target::{Site, Target};
 use crate::workload::Workload;
 
 /// One turn of one target.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Turn {
     /// Statements per second.
     pub rate: f64,
@@ -33,7 +33,7 @@ pub struct Turn {
 }
 
 /// All turns of one target in one cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Turns {
     /// Which target.
     pub target: Target,
@@ -56,7 +56,7 @@ impl Turns {
 }
 
 /// What a cell came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// What was asked for.
     pub workload: Workload,
@@ -82,7 +82,7 @@ pub fn cell(
     let mut loads = Vec::new();
     for site in sites {
         let blame = |error| (site.target, error);
-        let mut load = Load::new(site.address, account, cell.workload, cell.clients).map_err(blame)?;
+        let mut load = Load::new(site, account, cell.workload, cell.clients).map_err(blame)?;
         load.run(pace, plan.warm_up).map_err(blame)?;
         loads.push((site, load, Turns { target: site.target, turns: Vec::new(), calls: Vec::new() }));
     }
@@ -93,7 +93,8 @@ pub fn cell(
             turns.turns.push(turn);
         }
     }
-    if plan.system_calls == SystemCalls::Counted {
+    // Many calls of a large answer under strace would take minutes, and mean less.
+    if plan.system_calls == SystemCalls::Counted && cell.workload.is_point() {
         for (site, load, turns) in &mut loads {
             let Some(pid) = site.pid else { continue };
             let work = || load.run(pace, plan.slice).map(|seen| seen.statements);

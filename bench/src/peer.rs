@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::connection::{Account, Connection};
 use crate::target::{Site, Target};
+use crate::wire::Channel;
 
 /// From the start of a peer to its first login.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -139,7 +140,7 @@ impl Peer {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
         // The wrapper that runs it becomes it.
         let pid = i32::try_from(child.id()).ok();
-        Ok(Self { child, site: Site { target, address, pid }, log, _port: port })
+        Ok(Self { child, site: Site { target, address, channel: Channel::Plain, pid }, log, _port: port })
     }
 
     /// Waits until a login through it succeeds.
@@ -148,8 +149,8 @@ impl Peer {
     /// [`ClusterError::Timeout`] with the last failure and the end of its log.
     pub async fn ready(&self, account: &Account) -> Result<(), ClusterError> {
         wait_until(self.site.target.name(), READY_LIMIT, || async {
-            let (address, account) = (self.site.address, account.clone());
-            let login = tokio::task::spawn_blocking(move || Connection::open(address, &account));
+            let (site, account) = (self.site, account.clone());
+            let login = tokio::task::spawn_blocking(move || Connection::open(&site, &account));
             match login.await {
                 Ok(Ok(connection)) => connection.quit().is_ok(),
                 Ok(Err(_)) | Err(_) => false,

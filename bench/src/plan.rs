@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use crate::workload::Workload;
 
 /// One line of the measurement: a workload with so many clients.
@@ -13,6 +16,40 @@ pub struct Cell {
     pub workload: Workload,
     /// How many clients there are.
     pub clients: usize,
+}
+
+/// What a run is made of, in this order: memory while no load has left anything behind, and last what changes the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Memory and CPU of idle clients.
+    Idle,
+    /// Our own load.
+    Statements,
+    /// Logins per second, and first logins.
+    Logins,
+    /// sysbench's transactions.
+    Sysbench,
+    /// What switchovers cost.
+    Switchovers,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Statements, Self::Logins, Self::Sysbench, Self::Switchovers];
+
+    /// As it is named in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Statements => "statements",
+            Self::Logins => "logins",
+            Self::Sysbench => "sysbench",
+            Self::Switchovers => "switchovers",
+        }
+    }
 }
 
 /// Whether system calls are counted.
@@ -27,6 +64,8 @@ pub enum SystemCalls {
 /// A whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// What is measured at all.
+    pub parts: Vec<Part>,
     /// Closed loops.
     pub cells: Vec<Cell>,
     /// At a fixed rate: half of what the slowest target reached in the same cell's closed loop.
@@ -43,8 +82,12 @@ pub struct Plan {
     pub idle: Vec<usize>,
     /// How long they are idle before memory is read.
     pub idle_for: Duration,
-    /// Clients that log in, one login after the other; 0: no logins are measured.
+    /// Clients that log in, one login after the other.
     pub login_clients: usize,
+    /// Rounds of each of sysbench's programs, and how long a turn is.
+    pub sysbench: (usize, Duration),
+    /// How many switchovers.
+    pub switchovers: usize,
 }
 
 impl Plan {
@@ -55,15 +98,18 @@ impl Plan {
         let points = [Workload::PointText, Workload::PointPrepared];
         let cell = |workload| clients.map(|clients| Cell { workload, clients });
         Self {
+            parts: vec![Part::Idle, Part::Statements, Part::Logins, Part::Switchovers],
             cells: points.into_iter().flat_map(cell).collect(),
             half_load: Vec::new(),
             system_calls: SystemCalls::Left,
             rounds: 5,
-            slice: Duration::from_millis(500),
+            slice: Duration::from_millis(400),
             warm_up: Duration::from_millis(200),
             idle: vec![1000],
             idle_for: Duration::from_secs(2),
             login_clients: 4,
+            sysbench: (1, Duration::from_secs(1)),
+            switchovers: 2,
         }
     }
 
@@ -76,17 +122,21 @@ impl Plan {
         }
         cells.extend([1, 16].map(|clients| Cell { workload: Workload::Rows100, clients }));
         cells.push(Cell { workload: Workload::Rows10000, clients: 4 });
-        cells.push(Cell { workload: Workload::Gibibyte, clients: 1 });
+        let large = [Workload::Gibibyte, Workload::LargeRow, Workload::LargeStatement];
+        cells.extend(large.map(|workload| Cell { workload, clients: 1 }));
         Self {
+            parts: Part::ALL.to_vec(),
             cells,
             half_load: vec![Cell { workload: Workload::PointText, clients: 64 }],
             system_calls: SystemCalls::Counted,
             rounds: 9,
             slice: Duration::from_secs(1),
             warm_up: Duration::from_millis(500),
-            idle: vec![1000, 8000],
+            idle: vec![0, 1000, 10_000],
             idle_for: Duration::from_secs(10),
             login_clients: 4,
+            sysbench: (3, Duration::from_secs(5)),
+            switchovers: 5,
         }
     }
 }
@@ -106,8 +156,7 @@ impl Plan {
     pub fn only(mut self, text: &str) -> Self {
         self.cells.retain(|cell| cell.title().contains(text));
         self.half_load.retain(|cell| cell.title().contains(text));
-        self.idle.clear();
-        self.login_clients = 0;
+        self.parts = vec![Part::Statements];
         self
     }
 }
@@ -140,15 +189,15 @@ mod tests {
     fn a_plan_is_narrowed_by_the_titles_of_cells() {
         let plan = Plan::quick().only("text, 1 client");
         assert_eq!(plan.cells, [Cell { workload: Workload::PointText, clients: 1 }]);
-        assert!(plan.idle.is_empty() && plan.login_clients == 0);
+        assert_eq!(plan.parts, [Part::Statements]);
         assert_eq!(Plan::quick().only("prepared").cells.len(), 3);
     }
 
     #[test]
     fn the_quick_plan_fits_into_three_minutes() {
-        let (plan, targets) = (Plan::quick(), 6);
+        let (plan, targets) = (Plan::quick(), 7);
         let rounds = u32::try_from(plan.rounds * targets).unwrap();
-        let cell = plan.slice * rounds + plan.warm_up * 6;
+        let cell = plan.slice * rounds + plan.warm_up * 7;
         assert!(cell * u32::try_from(plan.cells.len()).unwrap() < Duration::from_secs(110));
     }
 }

@@ -66,6 +66,14 @@ pub fn resident(pid: i32) -> io::Result<u64> {
     Ok(kibibytes.ok_or_else(|| io::Error::other("no VmRSS in /proc/PID/status"))? * 1024)
 }
 
+/// Descriptors that a process has open.
+///
+/// # Errors
+/// If it is gone.
+pub fn descriptors(pid: i32) -> io::Result<usize> {
+    Ok(fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"))?.count())
+}
+
 /// The first field of schedstat: ns on a CPU.
 fn run_time(schedstat: &str) -> Option<Duration> {
     schedstat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)

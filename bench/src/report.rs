@@ -1,40 +1,91 @@
-//! The figures as tables, in the form that is Markdown and legible on a terminal, and as JSON.
+//! What a run came to: kept as JSON, and shown as tables, as `RESULTS.md` and as a plot.
 //!
 //! Ratios come first: within one run they are what counts, and what another machine may compare with.
 //!
 //! Never here: measuring, or a verdict.
 
+mod plot;
+mod tables;
+
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::first_logins::FirstLogins;
 use crate::idle::Idle;
 use crate::logins::Logins;
 use crate::machine::Machine;
-use crate::measure::{Measured, Turn, Turns};
-use crate::plan::Cell;
-use crate::statistics::{added, median, ratio};
+use crate::measure::Measured;
+use crate::plan::{Cell, Part};
+use crate::switchovers::Switchover;
+use crate::sysbench::{Program, Transactions};
 use crate::target::Target;
-
-/// Everything that a run came to.
-#[derive(Debug, Clone, Serialize)]
-pub struct Results {
-    /// Where.
-    pub machine: Machine,
-    /// Turns of each target, and how long one was, s.
-    pub rounds: (usize, f64),
-    /// Statements.
-    pub cells: Vec<Measured>,
-    /// Logins.
-    pub logins: Vec<Logins>,
-    /// Idle clients.
-    pub idle: Vec<Idle>,
-}
 
 /// What the ratios are to.
 const BASE: Target = Target::HaProxy;
 
+/// One part of a run, or a piece of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Piece {
+    /// Which part.
+    pub part: Part,
+    /// Turns of each target, and how long one was, s.
+    pub rounds: (usize, f64),
+    /// The machine's load average when the run began: what else it had to do.
+    pub load: f64,
+}
+
+/// Everything that a run came to, or several one after the other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Results {
+    /// Where.
+    pub machine: Machine,
+    /// What was run.
+    pub pieces: Vec<Piece>,
+    /// Statements.
+    pub cells: Vec<Measured>,
+    /// Logins of accounts that are known.
+    pub logins: Vec<Logins>,
+    /// Logins of accounts that are not.
+    pub first_logins: Vec<FirstLogins>,
+    /// sysbench.
+    pub transactions: Vec<Transactions>,
+    /// Switchovers.
+    pub switchovers: Vec<Switchover>,
+    /// Idle clients.
+    pub idle: Vec<Idle>,
+}
+
 impl Results {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            pieces: Vec::new(),
+            cells: Vec::new(),
+            logins: Vec::new(),
+            first_logins: Vec::new(),
+            transactions: Vec::new(),
+            switchovers: Vec::new(),
+            idle: Vec::new(),
+        }
+    }
+
+    /// Adds what a later run came to. What both have measured is the later one's.
+    pub fn add(&mut self, later: Self) {
+        let load = |cell: &Measured| (cell.workload, cell.clients, cell.rate.is_some());
+        self.cells.retain(|cell| later.cells.iter().all(|newer| load(newer) != load(cell)));
+        self.cells.extend(later.cells);
+        self.machine = later.machine;
+        self.pieces.extend(later.pieces);
+        replace(&mut self.logins, later.logins);
+        replace(&mut self.first_logins, later.first_logins);
+        replace(&mut self.transactions, later.transactions);
+        replace(&mut self.switchovers, later.switchovers);
+        replace(&mut self.idle, later.idle);
+    }
+
     /// All tables.
     #[must_use]
     pub fn tables(&self) -> String {
@@ -43,28 +94,42 @@ impl Results {
             let title = Cell { workload: cell.workload, clients: cell.clients }.title();
             let rate = cell.rate.map(|rate| format!(", {rate:.0} per second begun")).unwrap_or_default();
             let _ = writeln!(out, "### {title}{rate}\n");
-            out += &statements(cell);
+            out += &tables::statements(cell);
+        }
+        for program in Program::ALL {
+            let all: Vec<_> = self.transactions.iter().filter(|it| it.program == program).collect();
+            if !all.is_empty() {
+                let _ = writeln!(out, "### sysbench {}, 16 threads, transactions\n", program.name());
+                out += &tables::transactions(&all);
+            }
         }
         if !self.logins.is_empty() {
-            out += "### Logins\n\n";
-            out += &logins(&self.logins);
+            out += "### Logins of a known account\n\n";
+            out += &tables::logins(&self.logins);
+        }
+        if !self.first_logins.is_empty() {
+            out += "### First logins, of accounts that neither the server nor the proxy has seen\n\n";
+            out += &tables::first_logins(&self.first_logins);
         }
         if !self.idle.is_empty() {
             out += "### Idle clients, each behind one statement\n\n";
-            out += &idle(&self.idle);
+            out += &tables::idle(&self.idle);
+        }
+        if let Some(first) = self.switchovers.first() {
+            let _ = writeln!(out, "### Planned switchovers under 16 clients, {} errors\n", first.errors);
+            out += &tables::switchovers(&self.switchovers);
         }
         out
     }
 
-    /// `RESULTS.md`.
+    /// `RESULTS.md`; `plot` is the name of the file with [`Self::plot`].
     #[must_use]
-    pub fn markdown(&self) -> String {
+    pub fn markdown(&self, plot: &str) -> String {
         let machine = &self.machine;
-        let (rounds, slice) = self.rounds;
         let mut out = format!(
-            "# Measured side by side\n\nWritten by `make bench`: every target has its turn of {slice} s in each of {rounds} \
-             rounds, the median of the rounds is shown, and ratios are medians of the ratios within a round. TLS is off on both \
-             sides. CPU is that of the proxy's process alone; added times are beyond the direct connection's.\n\n\
+            "# Measured side by side\n\nWritten by `make bench`: every target has its turn in each round, the median of the \
+             rounds is shown, and ratios are medians of the ratios within a round. There is no TLS but where a target says so. \
+             CPU is that of the proxy's process alone; added times are beyond the direct connection's.\n\n\
              {} cores of {}, {} GiB, {}",
             machine.cores, machine.processor, machine.memory, machine.kernel
         );
@@ -72,156 +137,31 @@ impl Results {
             let _ = write!(out, "; {name}: {version}");
         }
         out += ". Servers, proxies and load share these cores.\n\n";
+        out += "Measured in these pieces, each interleaved in itself (with the load average before it: beyond 0.5 something \
+                else ran on the machine):\n\n";
+        for Piece { part, rounds: (rounds, slice), load } in &self.pieces {
+            let _ = writeln!(out, "- {}: {rounds} rounds of {slice} s, load average {load:.1}", part.name());
+        }
+        if !self.cells.is_empty() {
+            let _ = write!(out, "\n![CPU per statement beside HAProxy]({plot})\n");
+        }
+        out.push('\n');
         out += &self.tables();
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
     }
+
+    /// CPU per statement beside HAProxy's, as SVG.
+    #[must_use]
+    pub fn plot(&self) -> String {
+        plot::svg(&self.cells)
+    }
 }
 
-fn statements(cell: &Measured) -> String {
-    let of = |target| cell.targets.iter().find(|turns| turns.target == target);
-    let (base, direct) = (of(BASE), of(Target::Direct));
-    let mut table = Table::new(&[
-        "target",
-        "CPU / HAProxy",
-        "rate / HAProxy",
-        "CPU us",
-        "per second",
-        "MiB/s",
-        "p50 us",
-        "p99",
-        "p99.9",
-        "added p50",
-        "added p99",
-        "switches",
-        "system calls",
-    ]);
-    for turns in &cell.targets {
-        let against = |other: Option<&Turns>,
-                       figure: Figure,
-                       how: fn(&[Option<f64>], &[Option<f64>]) -> Option<f64>| {
-            other.and_then(|other| how(&turns.of(figure), &other.of(figure)))
-        };
-        let added = |figure| against(direct.filter(|direct| direct.target != turns.target), figure, added);
-        table.row(vec![
-            turns.target.name().to_owned(),
-            shown(against(base, |turn| turn.cpu, ratio), 2),
-            shown(against(base, |turn| Some(turn.rate), ratio), 2),
-            shown(turns.median(|turn| turn.cpu), 1),
-            shown(turns.median(|turn| Some(turn.rate)), 0),
-            shown(turns.median(|turn| Some(turn.mebibytes)), 1),
-            shown(turns.median(|turn| Some(turn.p50)), 0),
-            shown(turns.median(|turn| Some(turn.p99)), 0),
-            shown(turns.median(|turn| Some(turn.p999)), 0),
-            shown(added(|turn| Some(turn.p50)), 0),
-            shown(added(|turn| Some(turn.p99)), 0),
-            shown(turns.median(|turn| turn.switches), 2),
-            calls(turns),
-        ]);
-    }
-    table.render()
-}
-
-/// All system calls of a statement, and the commonest by name.
-fn calls(turns: &Turns) -> String {
-    if turns.calls.is_empty() {
-        return String::new();
-    }
-    let all: f64 = turns.calls.iter().map(|calls| calls.per_statement).sum();
-    let common = turns.calls.iter().take_while(|calls| calls.per_statement >= 0.1);
-    let common: Vec<_> = common.map(|calls| format!("{} {:.1}", calls.name, calls.per_statement)).collect();
-    format!("{all:.1}: {}", common.join(", "))
-}
-
-/// One figure of a turn.
-type Figure = fn(&Turn) -> Option<f64>;
-
-fn logins(all: &[Logins]) -> String {
-    let rates = |logins: &Logins| logins.turns.iter().map(|turn| Some(turn.rate)).collect::<Vec<_>>();
-    let of = |target| all.iter().find(|logins| logins.target == target).map(rates);
-    let (base, direct) = (of(BASE), of(Target::Direct));
-    let mut table = Table::new(&["target", "rate / HAProxy", "rate / direct", "per second", "CPU us"]);
-    for logins in all {
-        let rate = rates(logins);
-        let cpu: Vec<f64> = logins.turns.iter().filter_map(|turn| turn.cpu).collect();
-        table.row(vec![
-            logins.target.name().to_owned(),
-            shown(base.as_ref().and_then(|base| ratio(&rate, base)), 2),
-            shown(direct.as_ref().and_then(|direct| ratio(&rate, direct)), 2),
-            shown(median(&rate.iter().copied().flatten().collect::<Vec<_>>()), 0),
-            shown(median(&cpu), 0),
-        ]);
-    }
-    table.render()
-}
-
-fn idle(all: &[Idle]) -> String {
-    let mut table = Table::new(&[
-        "target",
-        "KiB / HAProxy",
-        "clients",
-        "KiB per client",
-        "MiB without clients",
-        "% of a core",
-    ]);
-    for idle in all {
-        let base = all.iter().find(|other| other.target == BASE && other.clients == idle.clients);
-        table.row(vec![
-            idle.target.name().to_owned(),
-            shown(base.and_then(|base| ratio(&[Some(idle.kibibytes)], &[Some(base.kibibytes)])), 2),
-            idle.clients.to_string(),
-            shown(Some(idle.kibibytes), 1),
-            shown(Some(idle.without), 1),
-            shown(Some(idle.cpu * 100.0), 1),
-        ]);
-    }
-    table.render()
-}
-
-/// A figure, or nothing where there is none.
-fn shown(figure: Option<f64>, digits: usize) -> String {
-    figure.map(|figure| format!("{figure:.digits$}")).unwrap_or_default()
-}
-
-/// A table in Markdown whose columns stand below each other.
-struct Table(Vec<Vec<String>>);
-
-impl Table {
-    fn new(heads: &[&str]) -> Self {
-        Self(vec![heads.iter().map(|&head| head.to_owned()).collect()])
-    }
-
-    fn row(&mut self, cells: Vec<String>) {
-        self.0.push(cells);
-    }
-
-    fn render(&self) -> String {
-        let columns = self.0.first().map_or(0, Vec::len);
-        let width =
-            |column| self.0.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut out = String::new();
-        for (number, row) in self.0.iter().enumerate() {
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                // Names to the left, figures to the right.
-                let _ = if column == 0 {
-                    write!(out, "| {cell:<width$} ")
-                } else {
-                    write!(out, "| {cell:>width$} ")
-                };
-            }
-            out += "|\n";
-            if number == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    let line = "-".repeat(width + 1);
-                    let _ = if column == 0 { write!(out, "|{line}-") } else { write!(out, "|{line}:") };
-                }
-                out += "|\n";
-            }
-        }
-        out.push('\n');
-        out
+fn replace<T>(former: &mut Vec<T>, later: Vec<T>) {
+    if !later.is_empty() {
+        *former = later;
     }
 }
 
@@ -230,32 +170,17 @@ mod tests {
     use super::*;
     use crate::workload::Workload;
 
-    fn turns(target: Target, cpu: Option<f64>, rate: f64) -> Turns {
-        let turn = Turn { rate, mebibytes: 1.0, p50: 1e6 / rate, p99: 1.0, p999: 2.0, cpu, switches: cpu };
-        Turns { target, turns: vec![turn; 3], calls: Vec::new() }
-    }
-
     #[test]
-    fn ratios_are_to_haproxy_and_added_times_to_the_direct_connection() {
-        let targets = vec![
-            turns(Target::Direct, None, 20_000.0),
-            turns(Target::HaProxy, Some(10.0), 10_000.0),
-            turns(Target::SluiceSplit, Some(8.0), 12_500.0),
-        ];
-        let cell = Measured { workload: Workload::PointText, clients: 16, rate: None, targets };
-        let table = statements(&cell);
-        let row = table.lines().nth(4).unwrap();
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        assert_eq!(cells[1..5], ["Sluice, split", "0.80", "1.25", "8.0"]);
-        assert_eq!(cells[10], "30", "80 us are 30 more than 50: {row}");
-        let direct = table.lines().nth(2).unwrap();
-        assert!(direct.split('|').nth(2).unwrap().trim().is_empty(), "{direct}");
-    }
-
-    #[test]
-    fn a_table_is_markdown() {
-        let mut table = Table::new(&["name", "n"]);
-        table.row(vec!["a".into(), "100".into()]);
-        assert_eq!(table.render(), "| name |   n |\n|------|----:|\n| a    | 100 |\n\n");
+    fn a_later_run_replaces_what_it_measured_again() {
+        let cell = |workload, clients| Measured { workload, clients, rate: None, targets: Vec::new() };
+        let run = |cells| Results { cells, ..Results::new(Machine::here(Vec::new())) };
+        let mut all = run(vec![cell(Workload::PointText, 1), cell(Workload::PointText, 16)]);
+        all.switchovers = vec![Switchover { closed: 1.0, longest: 2.0, errors: 0 }];
+        all.add(run(vec![cell(Workload::PointText, 16), cell(Workload::Rows100, 1)]));
+        let cells: Vec<_> = all.cells.iter().map(|cell| (cell.workload, cell.clients)).collect();
+        assert_eq!(cells, [(Workload::PointText, 1), (Workload::PointText, 16), (Workload::Rows100, 1)]);
+        assert_eq!(all.switchovers.len(), 1);
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<Results>(&text).unwrap().cells.len(), 3);
     }
 }

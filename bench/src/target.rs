@@ -4,10 +4,12 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Channel;
 
 /// One way to the servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// To the primary, with nothing between.
@@ -22,9 +24,22 @@ pub enum Target {
     SluicePrimary,
     /// Sluice, reads to replicas.
     SluiceSplit,
+    /// The same with TLS between the client and Sluice.
+    SluiceSplitTls,
 }
 
 impl Target {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::HaProxy,
+        Self::Router,
+        Self::RouterSharing,
+        Self::SluicePrimary,
+        Self::SluiceSplit,
+        Self::SluiceSplitTls,
+    ];
+
     /// As it is named in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -35,6 +50,16 @@ impl Target {
             Self::RouterSharing => "Router, sharing",
             Self::SluicePrimary => "Sluice, primary",
             Self::SluiceSplit => "Sluice, split",
+            Self::SluiceSplitTls => "Sluice, split, TLS",
+        }
+    }
+
+    /// Descriptors that the proxy needs for an idle client. Sluice lends its connections to servers.
+    #[must_use]
+    pub const fn descriptors(self) -> u64 {
+        match self {
+            Self::Direct | Self::SluicePrimary | Self::SluiceSplit | Self::SluiceSplitTls => 1,
+            Self::HaProxy | Self::Router | Self::RouterSharing => 2,
         }
     }
 }
@@ -46,6 +71,8 @@ pub struct Site {
     pub target: Target,
     /// Where clients connect to.
     pub address: SocketAddr,
+    /// Whether they encrypt.
+    pub channel: Channel,
     /// The proxy's process; none for [`Target::Direct`].
     pub pid: Option<i32>,
 }

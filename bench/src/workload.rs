@@ -2,7 +2,7 @@
 //!
 //! Never here: sockets, or times.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::connection::{Connection, ConnectionError};
 
@@ -25,7 +25,7 @@ pub fn table() -> Vec<String> {
 }
 
 /// One kind of statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Workload {
     /// One row by its primary key, as text.
@@ -38,9 +38,22 @@ pub enum Workload {
     Rows10000,
     /// 1 GiB in rows of 4 KiB, as text.
     Gibibyte,
+    /// One row of 16 MiB: a packet of more than one frame.
+    LargeRow,
+    /// A statement of 16 MiB, as much as one frame holds, with a short answer.
+    LargeStatement,
 }
 
 impl Workload {
+    /// Whether it is about one row.
+    #[must_use]
+    pub const fn is_point(self) -> bool {
+        match self {
+            Self::PointText | Self::PointPrepared => true,
+            Self::Rows100 | Self::Rows10000 | Self::Gibibyte | Self::LargeRow | Self::LargeStatement => false,
+        }
+    }
+
     /// As it is named in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -50,10 +63,16 @@ impl Workload {
             Self::Rows100 => "100 rows",
             Self::Rows10000 => "10,000 rows",
             Self::Gibibyte => "1 GiB result",
+            Self::LargeRow => "16 MiB row",
+            Self::LargeStatement => "16 MiB statement",
         }
     }
 }
 
+/// Most bytes of payload in one frame without another one behind it.
+const LARGEST_FRAME: usize = 0xff_fffe;
+/// What ends the large statement.
+const LITERAL_END: &[u8] = b"')";
 /// The point select, with its parameter left open.
 const POINT: &str = "SELECT c FROM bench WHERE id = ";
 
@@ -73,7 +92,12 @@ impl Statements {
     pub fn new(workload: Workload, connection: &mut Connection, seed: u64) -> Result<Self, ConnectionError> {
         let prepared = match workload {
             Workload::PointPrepared => connection.prepare(&format!("{POINT}?"))?,
-            Workload::PointText | Workload::Rows100 | Workload::Rows10000 | Workload::Gibibyte => 0,
+            Workload::PointText
+            | Workload::Rows100
+            | Workload::Rows10000
+            | Workload::Gibibyte
+            | Workload::LargeRow
+            | Workload::LargeStatement => 0,
         };
         Ok(Self { workload, prepared, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 })
     }
@@ -111,6 +135,12 @@ impl Statements {
             Workload::Gibibyte => out.extend_from_slice(
                 b"\x03SELECT REPEAT('x', 4096) FROM bench a CROSS JOIN bench b LIMIT 262144",
             ),
+            Workload::LargeRow => out.extend_from_slice(b"\x03SELECT REPEAT('x', 16777216)"),
+            Workload::LargeStatement => {
+                out.extend_from_slice(b"\x03SELECT LENGTH('");
+                out.resize(4 + LARGEST_FRAME - LITERAL_END.len(), b'x');
+                out.extend_from_slice(LITERAL_END);
+            }
         }
         let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX).to_le_bytes();
         for (to, from) in out.iter_mut().zip(length.into_iter().take(3)) {
@@ -167,6 +197,8 @@ mod tests {
             assert_eq!(usize::from(out[0]), out.len() - 4);
             assert_eq!(out[1..4], [0, 0, 0]);
         }
+        statements(Workload::LargeStatement).next(&mut out);
+        assert_eq!((out.len(), &out[..4]), (4 + LARGEST_FRAME, &[0xfe, 0xff, 0xff, 0][..]));
         let mut point = statements(Workload::PointText);
         for _ in 0..10_000 {
             assert!((1..=ROWS).contains(&point.id()));

@@ -81,7 +81,8 @@ impl<'a> Lexer<'a> {
         self.at += 1;
         loop {
             let rest = self.rest();
-            let stop = rest.iter().position(|&byte| byte == quote || (escapes && byte == b'\\'));
+            let stop =
+                if escapes { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
             let Some(stop) = stop else {
                 self.at = self.text.len();
                 self.note(Oddity::Unterminated);

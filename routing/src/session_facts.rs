@@ -458,9 +458,9 @@ impl Pins {
     }
 
     fn iter(&self) -> impl Iterator<Item = PinReason> + '_ {
-        let holds = |reason: PinReason| {
-            self.uncounted & reason.bit() != 0 || self.named.iter().any(|(r, _)| *r == reason)
-        };
-        PinReason::ALL.iter().copied().filter(move |&reason| holds(reason))
+        let held = self.named.iter().fold(self.uncounted, |bits, (reason, _)| bits | reason.bit());
+        // Most sessions have none, and are asked several times for each statement.
+        let reasons = if held == 0 { &[] } else { PinReason::ALL };
+        reasons.iter().copied().filter(move |reason| held & reason.bit() != 0)
     }
 }
