@@ -77,7 +77,8 @@ impl Feed {
     }
 
     /// A receiver that wakes when the *shape* changes: epoch, primary, warm-up target, or which instances
-    /// serve reads. Lag and executed sets change all the time and wake nobody.
+    /// serve reads. Lag and executed sets change all the time and wake nobody. Sessions are called by their registry
+    /// entries as well, and need only look whether it has changed.
     pub fn shape_changes(&self) -> watch::Receiver<u64> {
         self.shape.subscribe()
     }
@@ -133,8 +134,13 @@ impl Publisher {
         }
         self.feed.topology.store(Arc::new(next));
         if reshaped {
-            self.feed.shape.send_modify(|generation| *generation += 1);
+            self.reshape();
         }
+    }
+
+    fn reshape(&self) {
+        self.feed.shape.send_modify(|generation| *generation += 1);
+        self.feed.registry.call_all();
     }
 
     /// What makes an OK true from now on; `None`: commits wait for nobody.
@@ -151,7 +157,7 @@ impl Publisher {
     /// off. It lasts until the instance serves again, as the primary or as a replica of another one.
     pub fn disown(&self, instance: InstanceId) {
         if self.feed.disowned.fetch_or(bit(instance), Ordering::SeqCst) & bit(instance) == 0 {
-            self.feed.shape.send_modify(|generation| *generation += 1);
+            self.reshape();
         }
     }
 

@@ -23,6 +23,7 @@ mod kill_target;
 mod last_statement;
 mod left;
 pub mod login;
+mod lull;
 pub mod memory;
 mod metrics;
 mod moves;
@@ -67,12 +68,14 @@ use crate::feed::Feed;
 use crate::feed::gate::Seat;
 use crate::feed::registry::{self, Activity, Registration};
 use backends::{Backend, DialTask};
+use command::ClientCommand;
 use failure::Failure;
 use freshness::Reading;
 use hints::Hints;
 use holding::Backends;
 use left::Left;
-use login::{LoggedIn, LoginContext};
+use login::{LoggedIn, LoginContext, Place};
+use lull::{LULL, Lull};
 use memory::Charge;
 pub use metrics::Metrics;
 use prepared::Statements;
@@ -245,13 +248,16 @@ struct Session {
     hints: Hints,
     /// The session trackers that the client switched on for itself.
     own_trackers: own_trackers::OwnTrackers,
-    warming: Option<Warming>,
+    /// Boxed, as most of the time there is none.
+    warming: Option<Box<Warming>>,
     /// The number of the packet that begins the answer to the current command.
     answer_sequence: u8,
     /// Memory of a large command under way.
     large_command: Option<Charge>,
     /// Memory of the texts of prepared statements.
     texts: Option<Charge>,
+    /// Its place among the clients, given back at its end.
+    _place: Place,
 }
 
 /// How a transaction began.
@@ -273,30 +279,49 @@ struct Warming {
 }
 
 /// Serves one client from its first byte to its last.
-pub async fn serve(
+///
+/// A task is as large as the largest state it ever waits in, and a client is idle most of its life: what is rare or short
+/// is boxed where it is waited for.
+pub fn serve(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    listener: Listener,
+    worker: usize,
+    context: Arc<SessionContext>,
+) -> impl Future<Output = ()> + Send {
+    let welcome = Box::pin(welcome(tcp, peer, listener, worker, context));
+    async {
+        let Some(mut session) = welcome.await else { return };
+        let end = session.run().await;
+        session.context.metrics.session_ended(end);
+        tracing::debug!(session = session.registration.entry().id, ?end, "session ended");
+    }
+}
+
+/// Logs one client in; `None` if it is not let in, which it has been told and the login has counted.
+async fn welcome(
     mut tcp: TcpStream,
     mut peer: SocketAddr,
     listener: Listener,
     worker: usize,
     context: Arc<SessionContext>,
-) {
+) -> Option<Box<Session>> {
     if context.login.is_proxy(peer.ip()) {
         match client_stream::proxied_peer(&mut tcp, peer).await {
             Ok(client) => peer = client,
-            Err(error) => return context.login.without_header(peer, &error),
+            Err(error) => {
+                context.login.without_header(peer, &error);
+                return None;
+            }
         }
     }
     let registration = registry::register(&context.feed, peer, listener);
-    // The client has been told why it was not let in, and the login has counted it.
-    let Ok(logged_in) = login::login(tcp, registration.entry(), &context.login).await else { return };
+    let logged_in = login::login(tcp, registration.entry(), &context.login).await.ok()?;
     context.metrics.session_began();
     let LoggedIn { client, login, mode, first_backend, place } = logged_in;
-    let mut session = Session::new(context, client, login, registration, worker);
+    let mut session = Box::new(Session::new(context, client, login, registration, place, worker));
     session.begin(mode, first_backend);
-    let end = session.run().await;
-    session.context.metrics.session_ended(end);
-    tracing::debug!(session = session.registration.entry().id, ?end, "session ended");
-    drop(place);
+    Some(session)
 }
 
 impl Session {
@@ -305,6 +330,7 @@ impl Session {
         client: PacketStream,
         mut login: BackendLogin,
         registration: Registration,
+        place: Place,
         worker: usize,
     ) -> Self {
         let schema = login.database.take().map(|schema| schema.into_vec());
@@ -342,6 +368,7 @@ impl Session {
             answer_sequence: 1,
             large_command: None,
             texts: None,
+            _place: place,
             registration,
             context,
         }
@@ -390,19 +417,72 @@ impl Session {
         self.registration.entry().set_activity(Activity::Idle);
         // A switchover may have begun during the login.
         self.follow_shape(true);
+        let mut last = None;
         loop {
-            let command = match self.next_command().await {
-                Ok(command) => command,
+            let command = match self.next_command(None).await {
+                Ok(Some(command)) => command,
+                // Without a timer there is no lull.
+                Ok(None) => continue,
                 Err(end) => return end,
             };
-            let ended = Box::pin(self.execute(command)).await;
-            self.registration.entry().set_activity(Activity::Idle);
-            self.large_command = None;
-            self.answer_sequence = 1;
-            if let Err(end) = ended {
+            let now = Instant::now();
+            // Thousands of clients that log in, ask once and are idle must not have it all at a time.
+            let busy = last.replace(now).is_some_and(|last| now.duration_since(last) < LULL);
+            let ran = match busy {
+                true => Box::pin(self.run_until_lull(command)).await,
+                false => Box::pin(self.run_one(command)).await,
+            };
+            if let Err(end) = ran {
                 return end;
             }
-            self.after_command().await;
         }
+    }
+
+    async fn run_one(&mut self, command: ClientCommand) -> Result<(), End> {
+        let ended = self.execute(command).await;
+        self.registration.entry().set_activity(Activity::Idle);
+        self.large_command = None;
+        self.answer_sequence = 1;
+        ended?;
+        self.after_command().await;
+        Ok(())
+    }
+
+    /// Runs this command and those after it, until the client sends none for a while.
+    async fn run_until_lull(&mut self, first: ClientCommand) -> Result<(), End> {
+        let mut timer = std::pin::pin!(lull::timer());
+        let mut lull = Lull::new(timer.as_mut());
+        let mut next = Some(first);
+        while let Some(command) = next {
+            lull.end();
+            self.run_one(command).await?;
+            next = self.next_command(Some(&mut lull)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that a function of five arguments returns, in bytes.
+    fn task<A, B, C, D, E, R>(_: impl Fn(A, B, C, D, E) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    fn commands<'a, R>(_: impl Fn(&'a mut Session, ClientCommand) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// Beside them an idle client has an entry in the registry and what its login said. What runs its statements is boxed
+    /// until it pauses.
+    #[test]
+    fn an_idle_session_owns_almost_nothing() {
+        let (waiting, session) = (task(serve), size_of::<Session>());
+        assert!(waiting <= 600, "what waits for a client's next command: {waiting} bytes");
+        let running = commands(Session::run_until_lull);
+        assert!(running <= 5500, "what runs commands until the next lull: {running} bytes");
+        assert!(session <= 1000, "a session's state: {session} bytes");
     }
 }

@@ -6,12 +6,14 @@
 //! Never here: a session's protocol state, a decision what to do with a session.
 
 mod activity;
+mod bell;
 mod slot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwapOption;
 use sluice_routing::decide::Listener;
@@ -20,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use activity::{Activity, RouteNote};
+use bell::Bell;
 pub use slot::{CONNECTION_ID_BASE, slot_of, slot_of_host};
 
 /// All sessions by connection id.
@@ -69,7 +72,7 @@ pub struct Entry {
     warm_generation: AtomicU64,
     kills: AtomicU32,
     order: AtomicU8,
-    wake: Notify,
+    bell: Bell,
 }
 
 /// A KILL for a session is under way. As long as this lives, the session keeps the connection it has, so that
@@ -83,7 +86,7 @@ impl Drop for KillUnderWay {
     fn drop(&mut self) {
         self.entry.kills.fetch_sub(1, Ordering::SeqCst);
         // It may now give its connection back.
-        self.entry.wake.notify_one();
+        self.entry.bell.ring();
     }
 }
 
@@ -216,7 +219,7 @@ impl Entry {
     /// Asks the session for something. A stronger order replaces a weaker one; it is never taken back.
     pub fn order(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     /// What is asked of the session, taking back a [`Order::RollBack`], which is obeyed once.
@@ -238,9 +241,15 @@ impl Entry {
         }
     }
 
-    /// Waits until something is asked of the session.
-    pub async fn ordered(&self) {
-        self.wake.notified().await;
+    /// Ready once somebody wants the session to look around: there is an order, a KILL is over, or the topology's
+    /// shape has changed. Only the session's own task may ask.
+    pub fn poll_called(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.poll_rung(cx)
+    }
+
+    /// Waits for that.
+    pub async fn called(&self) {
+        std::future::poll_fn(|cx| self.poll_called(cx)).await;
     }
 }
 
@@ -307,6 +316,14 @@ impl Registry {
         self.lock().values().cloned().collect()
     }
 
+    /// Has every session look around.
+    pub(super) fn call_all(&self) {
+        // Not under the lock: some of them may end at once and want it.
+        for entry in self.all() {
+            entry.bell.ring();
+        }
+    }
+
     /// Waits until there is no session.
     pub async fn emptied(&self) {
         loop {
@@ -370,7 +387,7 @@ pub fn register(feed: &Arc<super::Feed>, peer: SocketAddr, listener: Listener) -
         warm_generation: AtomicU64::new(0),
         kills: AtomicU32::new(0),
         order: AtomicU8::new(Order::None as u8),
-        wake: Notify::new(),
+        bell: Bell::default(),
     });
     sessions.insert(id, Arc::clone(&entry));
     drop(sessions);

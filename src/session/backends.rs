@@ -75,7 +75,7 @@ pub(crate) struct Backend {
     accepted: HashSet<u64>,
 }
 
-impl Pooled for Backend {
+impl Pooled for Box<Backend> {
     type Wanted = Arc<Settings>;
 
     fn connection(&self) -> &BackendConnection {
@@ -118,8 +118,8 @@ impl Pooled for Backend {
 
 impl Backend {
     /// A connection fresh from its login, on which `has` is set.
-    pub(crate) fn new(connection: BackendConnection, has: Arc<Settings>) -> Self {
-        Self {
+    pub(crate) fn new(connection: BackendConnection, has: Arc<Settings>) -> Box<Self> {
+        Box::new(Self {
             connection,
             has,
             insert_id: 0,
@@ -133,7 +133,7 @@ impl Backend {
             first: BytesMut::new(),
             first_answers: 0,
             accepted: HashSet::new(),
-        }
+        })
     }
 
     /// Brings it in step with `state`. What this connection has accepted before goes out together with the

@@ -82,7 +82,8 @@ impl Session {
         let cut = match write_out(server, command.frames()).await {
             Ok(()) => {
                 let (mut told, keep) = (Told::default(), HoldBack::Nothing);
-                relay_answer(server, &mut self.client, &mut relay, &mut told, keep, &mut interrupt).await
+                relay_answer(server, &mut self.client, &mut relay, &mut told, None, keep, &mut interrupt)
+                    .await
             }
             Err(_) => Err(Cut::Server(super::relay::Delivered::Nothing)),
         };

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::failure::{AfterAnswer, ClientFault, Failure, answer};
 use super::hints::Hints;
+use super::lull::{Lull, Waited};
 use super::memory::{NoMemory, OF_CLIENT};
 use super::questions::PATIENCE;
 use super::relay::write_out;
@@ -133,17 +134,24 @@ impl Progress {
 }
 
 impl Session {
-    /// Waits for the next command; meanwhile obeys orders and follows the topology.
-    pub(super) async fn next_command(&mut self) -> Result<ClientCommand, End> {
-        let mut progress = Progress::begin();
+    /// Waits for the next command; meanwhile obeys orders and follows the topology. `None`: the client is in a lull.
+    pub(super) async fn next_command(
+        &mut self,
+        mut lull: Option<&mut Lull<'_>>,
+    ) -> Result<Option<ClientCommand>, End> {
+        let mut progress = None;
         loop {
-            self.obey_while_idle().await?;
+            if self.registration.entry().peek_order() != Order::None {
+                Box::pin(self.obey_while_idle()).await?;
+            }
+            // A statement of our own (a ROLLBACK that was ordered, a question) may have heard what was rung for.
+            self.look_around();
             self.park();
             match scan(self.client.buffer()) {
                 Scan::Whole { bytes, frames } => {
                     if frames > 1 {
                         // It is put together in a second place.
-                        self.cover_memory(self.client.buffer().len() + bytes).await?;
+                        Box::pin(self.cover_memory(self.client.buffer().len() + bytes)).await?;
                     }
                     let mut frames_bytes = self.client.take(bytes);
                     if frames > 1 && self.client.stream().is_compressed() {
@@ -152,32 +160,37 @@ impl Session {
                     // One more for each frame; they are counted modulo 256.
                     self.answer_sequence = frames.to_le_bytes().first().copied().unwrap_or(1);
                     let assembled = (frames > 1).then(|| assemble(&frames_bytes));
-                    return Ok(ClientCommand { frames: frames_bytes, assembled });
+                    return Ok(Some(ClientCommand { frames: frames_bytes, assembled }));
                 }
-                Scan::TooLarge => return Err(self.refuse_and_close(ClientFault::PacketTooLarge).await),
+                Scan::TooLarge => {
+                    return Err(Box::pin(self.refuse_and_close(ClientFault::PacketTooLarge)).await);
+                }
+                Scan::Partial if self.client.buffer().is_empty() => {
+                    self.client.release_all();
+                    if self.wait_for_client(lull.as_deref_mut()).await? == Waited::InLull {
+                        return Ok(None);
+                    }
+                }
                 // For what has arrived: what a header announces costs its sender nothing, and takes nothing.
-                Scan::Partial => self.cover_memory(self.client.buffer().len()).await?,
+                Scan::Partial => {
+                    Box::pin(self.cover_memory(self.client.buffer().len())).await?;
+                    let progress = progress.get_or_insert_with(Progress::begin);
+                    Box::pin(self.wait_for_more(progress)).await?;
+                }
             }
-            if self.client.buffer().is_empty() {
-                self.client.release_all();
-            }
-            self.wait_for_more(&mut progress).await?;
         }
     }
 
     /// As [`Self::wait_for_client`]; within a command no longer than [`STALL`] without a byte of it, and no slower than
     /// [`QUICK`] says while others wait for the memory that it holds.
-    async fn wait_for_more(&mut self, progress: &mut Progress) -> Result<(), End> {
+    async fn wait_for_more(&mut self, progress: &mut Progress) -> Result<Waited, End> {
         let buffered = self.client.buffer().len();
-        if buffered == 0 {
-            return self.wait_for_client().await;
-        }
         progress.note(buffered);
         loop {
             let stalled = progress.arrived_at + STALL;
             let look = progress.looked_at + QUICK;
             let until = if self.large_command.is_some() { stalled.min(look) } else { stalled };
-            match timeout_at(until, self.wait_for_client()).await {
+            match timeout_at(until, self.wait_for_client(None)).await {
                 Ok(waited) => return waited,
                 Err(_) if Instant::now() >= stalled => return Err(End::ClientLost),
                 Err(_) if self.context.login.memory().is_short() && progress.is_slow(buffered) => {
@@ -188,30 +201,29 @@ impl Session {
         }
     }
 
-    /// Waits for bytes of the client, an order, a change of the topology's shape or the end of a warm-up.
-    async fn wait_for_client(&mut self) -> Result<(), End> {
-        let entry = std::sync::Arc::clone(self.registration.entry());
+    /// Waits for bytes of the client, an order, a change of the topology's shape, the end of a warm-up or a lull.
+    async fn wait_for_client(&mut self, lull: Option<&mut Lull<'_>>) -> Result<Waited, End> {
         let questions = self.has_questions();
         tokio::select! {
             biased;
             read = self.client.fill() => match read {
                 Ok(0) => Err(End::ClientLeft),
-                Ok(_) => Ok(()),
+                Ok(_) => Ok(Waited::ForSomething),
                 Err(_) => Err(End::ClientLost),
             },
-            () = entry.ordered() => Ok(()),
-            changed = self.shape.changed() => {
-                self.follow_shape(changed.is_ok());
-                Ok(())
+            () = self.registration.entry().called() => {
+                self.look_around();
+                Ok(Waited::ForSomething)
             }
             () = super::moves::finished(&mut self.warming) => {
-                self.finish_warming().await;
-                Ok(())
+                Box::pin(self.finish_warming()).await;
+                Ok(Waited::ForSomething)
             }
-            () = async { sleep(PATIENCE).await }, if questions => {
-                self.ask_questions().await;
-                Ok(())
+            () = async { Box::pin(sleep(PATIENCE)).await }, if questions => {
+                Box::pin(self.ask_questions()).await;
+                Ok(Waited::ForSomething)
             }
+            () = super::lull::begun(lull) => Ok(Waited::InLull),
         }
     }
 

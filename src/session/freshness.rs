@@ -57,7 +57,7 @@ pub(super) struct Reading {
     /// What the current statement has to see of the account's writes: those before it began.
     demand: Demand,
     /// What the client demands for the current statement.
-    token: Option<HighWater>,
+    token: Option<Box<HighWater>>,
 }
 
 /// This replica has everything that the writes up to this generation ask for.
@@ -93,9 +93,9 @@ impl Reading {
     }
 
     /// Where the GTIDs of writes are to be noted before their OK is passed on.
-    pub(super) fn ledger(&self) -> Option<Arc<Writes>> {
+    pub(super) fn ledger(&self) -> Option<&Writes> {
         match self.scope {
-            ReadScope::User | ReadScope::Session => Some(Arc::clone(&self.writes)),
+            ReadScope::User | ReadScope::Session => Some(&self.writes),
             ReadScope::Off | ReadScope::Strong => None,
         }
     }
@@ -105,7 +105,7 @@ impl Reading {
         self.token = token.map(|token| {
             let mut mark = HighWater::default();
             mark.note(token, Instant::now());
-            mark
+            Box::new(mark)
         });
         self.demand = Demand { generation: self.writes.generation(), required: OnceLock::new() };
     }

@@ -14,14 +14,16 @@ use crate::backend::pool::Tag;
 /// The connections that one session holds now, at most one per instance, and the tags of those it has parked.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
-    list: Vec<Backend>,
+    #[allow(clippy::vec_box, reason = "a connection goes to the pool and back with every statement")]
+    list: Vec<Box<Backend>>,
     parked: Vec<(InstanceId, Tag)>,
 }
 
 impl Backends {
     /// The connection to this instance.
     pub(crate) fn get_mut(&mut self, instance: InstanceId) -> Option<&mut Backend> {
-        self.list.iter_mut().find(|backend| backend.connection.instance == instance)
+        let mut list = self.list.iter_mut();
+        list.find(|backend| backend.connection.instance == instance).map(Box::as_mut)
     }
 
     /// Whether there is a connection to this instance, as far as is known.
@@ -37,11 +39,11 @@ impl Backends {
             self.list.swap_remove(at);
             return None;
         }
-        self.list.get_mut(at)
+        self.list.get_mut(at).map(Box::as_mut)
     }
 
     /// Adds a connection; an older one to the same instance is dropped.
-    pub(crate) fn insert(&mut self, backend: Backend) {
+    pub(crate) fn insert(&mut self, backend: Box<Backend>) {
         self.drop_connection(backend.connection.instance);
         self.list.push(backend);
     }
@@ -53,7 +55,7 @@ impl Backends {
 
     /// Every connection.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Backend> {
-        self.list.iter_mut()
+        self.list.iter_mut().map(Box::as_mut)
     }
 
     /// Ends every connection that `leaves` picks.
@@ -61,9 +63,10 @@ impl Backends {
         self.list.retain(|backend| !leaves(backend.connection.instance));
     }
 
-    /// Takes out every connection that `leaves` picks.
-    pub(crate) fn release(&mut self, leaves: impl Fn(&Backend) -> bool) -> Vec<Backend> {
-        self.list.extract_if(.., |backend| leaves(backend)).collect()
+    /// Takes out a connection that `leaves` picks.
+    pub(crate) fn release(&mut self, leaves: impl Fn(&Backend) -> bool) -> Option<Box<Backend>> {
+        let at = self.list.iter().position(|backend| leaves(backend))?;
+        Some(self.list.swap_remove(at))
     }
 
     /// Remembers where the connection to this instance was parked.

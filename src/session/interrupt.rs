@@ -3,10 +3,11 @@
 //!
 //! Never here: bytes, what the break means for the client.
 
+use std::future::poll_fn;
+use std::task::{Poll, ready};
 use std::time::Instant;
 
 use sluice_routing::topology::{InstanceId, Reads, ReadsStopped};
-use tokio::sync::watch;
 
 use super::relay::{Cut, Delivered};
 use super::stream_watch::StreamWatch;
@@ -27,7 +28,6 @@ pub(crate) enum Interrupt<'a> {
 #[derive(Debug)]
 pub(crate) struct ServerWatch<'a> {
     pub(crate) feed: &'a Feed,
-    pub(crate) shape: watch::Receiver<u64>,
     pub(crate) instance: InstanceId,
     pub(crate) serves_as: ServesAs,
     /// When the statement had not been sent yet.
@@ -54,14 +54,6 @@ impl ServerWatch<'_> {
         let serves =
             || self.feed.topology().instance(self.instance).is_some_and(|known| known.reads != unreachable);
         self.is_disowned() || (self.serves_as == ServesAs::Replica && !serves())
-    }
-
-    async fn lost(&mut self) {
-        while !self.is_lost() {
-            if self.shape.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
     }
 }
 
@@ -91,11 +83,21 @@ impl<'a> Interrupt<'a> {
     /// Waits for what breaks the statement off.
     async fn broken(&mut self) -> Broken {
         match self {
-            Self::OfStatement(entry, obey, server) => tokio::select! {
-                biased;
-                broken = ordered(entry, *obey) => broken,
-                () = server.lost() => Broken::ServerLost,
-            },
+            Self::OfStatement(entry, obey, server) => {
+                poll_fn(|cx| {
+                    loop {
+                        if let Some(order) = due(entry, *obey) {
+                            return Poll::Ready(Broken::Ordered(order));
+                        }
+                        if server.is_lost() {
+                            return Poll::Ready(Broken::ServerLost);
+                        }
+                        // Rung for everything that may have changed one of them.
+                        ready!(entry.poll_called(cx));
+                    }
+                })
+                .await
+            }
             Self::OfStream(entry, stream) => tokio::select! {
                 broken = ordered(entry, Obey::CloseAtBoundary) => broken,
                 () = stream.ended() => Broken::Ordered(Order::CloseAtBoundary),
@@ -123,17 +125,25 @@ pub(crate) enum Obey {
     CloseAndRollBack,
 }
 
+/// The order that breaks off what obeys these.
+fn due(entry: &Entry, obey: Obey) -> Option<Order> {
+    let order = match obey {
+        Obey::Close | Obey::CloseAtBoundary => entry.peek_order(),
+        Obey::CloseAndRollBack => entry.take_order(),
+    };
+    match order {
+        Order::Close => Some(order),
+        Order::CloseAtBoundary => (obey == Obey::CloseAtBoundary).then_some(order),
+        Order::RollBack => (obey == Obey::CloseAndRollBack).then_some(order),
+        Order::None => None,
+    }
+}
+
 async fn ordered(entry: &Entry, obey: Obey) -> Broken {
     loop {
-        let order = match obey {
-            Obey::Close | Obey::CloseAtBoundary => entry.peek_order(),
-            Obey::CloseAndRollBack => entry.take_order(),
-        };
-        match order {
-            Order::Close => return Broken::Ordered(Order::Close),
-            Order::CloseAtBoundary if obey == Obey::CloseAtBoundary => return Broken::Ordered(order),
-            Order::RollBack if obey == Obey::CloseAndRollBack => return Broken::Ordered(Order::RollBack),
-            Order::RollBack | Order::None | Order::CloseAtBoundary => entry.ordered().await,
+        if let Some(order) = due(entry, obey) {
+            return Broken::Ordered(order);
         }
+        entry.called().await;
     }
 }

@@ -20,8 +20,8 @@ const WARM_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Waits for a running warm-up to end and puts its result back for `finish_warming`; for ever if there is
 /// none. Safe to cancel: a join handle keeps its result until it is taken.
-pub(super) async fn finished(warming: &mut Option<Warming>) {
-    match warming {
+pub(super) async fn finished(warming: &mut Option<Box<Warming>>) {
+    match warming.as_deref_mut() {
         Some(Warming { opened: Some(_), .. }) => {}
         Some(Warming { dial, opened, .. }) => *opened = Some(dial.await.ok().and_then(Result::ok)),
         None => std::future::pending().await,
@@ -34,12 +34,17 @@ const MAX_PREPARED_AHEAD: usize = 64;
 impl Session {
     /// Looks at everything that may have changed while a command ran.
     pub(super) async fn after_command(&mut self) {
+        self.look_around();
+        if self.warming.as_ref().is_some_and(|warming| warming.dial.is_finished()) {
+            Box::pin(self.finish_warming()).await;
+        }
+    }
+
+    /// Follows the topology if its shape has changed.
+    pub(super) fn look_around(&mut self) {
         if self.shape.has_changed().unwrap_or(false) {
             self.shape.mark_unchanged();
             self.follow_shape(true);
-        }
-        if self.warming.as_ref().is_some_and(|warming| warming.dial.is_finished()) {
-            self.finish_warming().await;
         }
     }
 
@@ -97,7 +102,7 @@ impl Session {
             let deadline = Instant::now() + WARM_DEADLINE;
             context.login.connect(target_server, &login, deadline).await
         });
-        self.warming = Some(Warming { generation, target, dial, opened: None });
+        self.warming = Some(Box::new(Warming { generation, target, dial, opened: None }));
     }
 
     /// Takes over the connection of a warm-up that has ended. One that failed is no harm: the session dials

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use sluice_protocol::{ErrPacket, ErrorCode, StatusFlags};
 use sluice_routing::decide::{
     PrimaryReason, RefuseReason, ReplicaReason, Route, Situation, decide, passes_gate,
@@ -156,8 +157,8 @@ impl Session {
     }
 
     /// The topology without the replicas that this session just failed to use.
-    fn visible_topology(&mut self) -> Arc<Topology> {
-        let topology = Arc::clone(&self.context.feed.topology());
+    fn visible_topology(&mut self) -> Guard<Arc<Topology>> {
+        let topology = self.context.feed.topology();
         if self.shunned.is_empty() {
             return topology;
         }
@@ -171,7 +172,7 @@ impl Session {
             instance
         });
         visible.instances = instances.collect();
-        Arc::new(visible)
+        Guard::from_inner(Arc::new(visible))
     }
 
     async fn ready_replica(

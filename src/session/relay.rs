@@ -8,7 +8,6 @@
 mod outflow;
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -61,28 +60,9 @@ pub(crate) struct Told {
     pub(crate) reworded: bool,
     /// The new prepared statement.
     pub(crate) prepared: Option<Prepared>,
-    /// Where the GTIDs of writes are noted before the client hears of them.
-    ledger: Option<Arc<Writes>>,
 }
 
 impl Told {
-    /// Nothing told yet. GTIDs are noted in `ledger`, each before its OK is passed on.
-    pub(crate) fn noting(ledger: Option<Arc<Writes>>) -> Self {
-        Self { ledger, ..Self::default() }
-    }
-
-    fn note_writes(&self, changes: &SessionChanges) {
-        let Some(ledger) = &self.ledger else { return };
-        match changes.gtid_set() {
-            Some(Ok(written)) => ledger.note(&written, Instant::now()),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a server reported GTIDs that can't be read");
-                ledger.note_unknown(Instant::now());
-            }
-            None => {}
-        }
-    }
-
     fn absorb(&mut self, event: ResponseEvent) {
         match event {
             ResponseEvent::Ok { summary, columns, rows } => {
@@ -94,7 +74,6 @@ impl Told {
                 if columns == 0 && summary.last_insert_id != 0 {
                     self.last_insert_id = summary.last_insert_id;
                 }
-                self.note_writes(&summary.changes);
                 merge(&mut self.changes, summary.changes);
             }
             ResponseEvent::Error(error) => self.error = Some(error),
@@ -102,6 +81,20 @@ impl Told {
                 self.warnings = prepared.warnings;
                 self.prepared = Some(prepared);
             }
+        }
+    }
+}
+
+/// Notes the GTIDs of writes, before their OK is passed on.
+fn note_writes(ledger: Option<&Writes>, event: &ResponseEvent) {
+    if let (Some(ledger), ResponseEvent::Ok { summary, .. }) = (ledger, event) {
+        match summary.changes.gtid_set() {
+            Some(Ok(written)) => ledger.note(&written, Instant::now()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a server reported GTIDs that can't be read");
+                ledger.note_unknown(Instant::now());
+            }
+            None => {}
         }
     }
 }
@@ -199,7 +192,8 @@ pub(crate) enum Shown {
     HeldBack,
 }
 
-/// Relays the answer to a command that has been sent. `told` is filled as far as the answer came. With
+/// Relays the answer to a command that has been sent. `told` is filled as far as the answer came,
+/// and the GTIDs of writes are noted in `ledger`. With
 /// anything but [`HoldBack::Nothing`] an error of that kind that is the whole answer is not written: `told.error`
 /// has it.
 pub(crate) async fn relay_answer(
@@ -207,6 +201,7 @@ pub(crate) async fn relay_answer(
     client: &mut PacketStream,
     relay: &mut ResponseRelay,
     told: &mut Told,
+    ledger: Option<&Writes>,
     hold_back: HoldBack,
     interrupt: &mut Interrupt<'_>,
 ) -> Result<Shown, Cut> {
@@ -231,6 +226,7 @@ pub(crate) async fn relay_answer(
                         return Err(Cut::Server(out.delivered()));
                     }
                     seen_at_ackers(&event, out.delivered(), interrupt).await?;
+                    note_writes(ledger, &event);
                     told.absorb(event);
                 }
                 if kept {
@@ -380,14 +376,14 @@ mod tests {
         let caps = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
         let mut relay =
             ResponseRelay::new(Expect::Query, caps, TrackerFilter::default(), StatusFlags::AUTOCOMMIT);
-        let (shape, instance) = (feed.shape_changes(), InstanceId(0));
+        let instance = InstanceId(0);
         let server_watch =
-            ServerWatch { feed: &feed, shape, instance, serves_as: ServesAs::Primary, begun: Instant::now() };
+            ServerWatch { feed: &feed, instance, serves_as: ServesAs::Primary, begun: Instant::now() };
         let mut interrupt = Interrupt::OfStatement(registration.entry(), Obey::Close, server_watch);
         let mut told = Told::default();
         let hold_back = HoldBack::ReadOnlyOrStopping;
         let relayed =
-            relay_answer(&mut server, &mut client, &mut relay, &mut told, hold_back, &mut interrupt);
+            relay_answer(&mut server, &mut client, &mut relay, &mut told, None, hold_back, &mut interrupt);
         let answer = async {
             let mut sequence = 1;
             for payload in begin {

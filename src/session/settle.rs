@@ -43,7 +43,8 @@ impl Session {
         if let Some(error) = told.error.as_ref().filter(|_| told.reworded) {
             self.left.failed(error);
         }
-        let before = std::sync::Arc::clone(self.state.settings());
+        // Shared by the sessions of all workers: a count that changes with each statement would go from core to core.
+        let before = (!told.changes.is_empty()).then(|| std::sync::Arc::clone(self.state.settings()));
         self.take_in_changes(told);
         let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
             // An error carries no status flags, and it may have ended the transaction (1213) or not (1062).
@@ -58,7 +59,7 @@ impl Session {
         self.seen = self.seen.after(statement);
         self.remember_replayable(statement, outcome);
         let asked = self.take_in_collation(instance, told).await;
-        self.note_on_connection(instance, statement, told, &before);
+        self.note_on_connection(instance, statement, told, before.as_deref());
         if let Some(backend) = self.backends.get_mut(instance).filter(|_| asked) {
             backend.last_user = LastUser::Another;
         }
@@ -94,7 +95,7 @@ impl Session {
         instance: InstanceId,
         statement: &Statement,
         told: &Told,
-        before: &std::sync::Arc<Settings>,
+        before: Option<&Settings>,
     ) {
         let triggers = self.context.triggers();
         let Some(backend) = self.backends.get_mut(instance) else { return };
@@ -117,11 +118,14 @@ impl Session {
         }
         backend.users = backend.users.used();
         // A connection whose schema could not be set to the session's has it only if the server said so.
-        let schema_known = told.changes.schema.is_some() || backend.has.schema() == before.schema();
-        backend.has = match schema_known {
-            true => std::sync::Arc::clone(self.state.settings()),
-            false => std::sync::Arc::new(self.state.settings().in_schema(backend.has.schema())),
-        };
+        let settings = self.state.settings();
+        let schema = before.unwrap_or(settings).schema();
+        let schema_known = told.changes.schema.is_some() || backend.has.schema() == schema;
+        match schema_known {
+            true if std::sync::Arc::ptr_eq(&backend.has, settings) => {}
+            true => backend.has = std::sync::Arc::clone(settings),
+            false => backend.has = std::sync::Arc::new(settings.in_schema(backend.has.schema())),
+        }
     }
 
     /// Servers tell of a new `character_set_connection`, but not of the `collation_connection` that SET NAMES

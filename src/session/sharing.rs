@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// Makes another session's connection this one's.
-    async fn take_over(&mut self, mut backend: Backend, how: Borrowed) -> Option<Borrowed> {
+    async fn take_over(&mut self, mut backend: Box<Backend>, how: Borrowed) -> Option<Borrowed> {
         if backend.hand_over_left().await.is_err() {
             return None;
         }
@@ -295,7 +295,9 @@ impl Session {
             return;
         }
         let shared = |backend: &Backend| backend.connection.identity.is_some();
-        for mut backend in self.backends.release(|it| shared(it) && home != Some(it.connection.instance)) {
+        let leaves = |it: &Backend| shared(it) && home != Some(it.connection.instance);
+        // Ends: each round takes one out.
+        while let Some(mut backend) = self.backends.release(leaves) {
             let instance = backend.connection.instance;
             let Some(key) = Key::opened(&backend.connection, &self.login) else { continue };
             if !backend.connection.io.buffer().is_empty() {
@@ -374,4 +376,4 @@ pub async fn keep_pool(worker: usize, context: Arc<SessionContext>) {
 }
 
 /// The pools of a process's sessions.
-pub(crate) type SessionPools = Pools<Backend>;
+pub(crate) type SessionPools = Pools<Box<Backend>>;

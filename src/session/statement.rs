@@ -196,19 +196,18 @@ impl Session {
         let filter = self.trackers_for(instance, job.statement, job.runs()).await;
         let filter = filter.map_err(|not_ready| self.after_not_ready(instance, not_ready))?;
         let capabilities = self.client_capabilities();
-        let entry = std::sync::Arc::clone(self.registration.entry());
-        let context = std::sync::Arc::clone(&self.context);
         let harmless = in_transaction && !self.may_have_committed(job);
         let effects = &job.statement.effects;
         // Until the answer has been settled, since logins may follow as soon as the client has it.
-        let _change = (effects.has(Effect::ChangesAccess) || effects.has(Effect::SetsGlobal))
-            .then(|| context.login.access_changes());
+        let changes = effects.has(Effect::ChangesAccess) || effects.has(Effect::SetsGlobal);
+        let context = changes.then(|| std::sync::Arc::clone(&self.context));
+        let _change = context.as_ref().map(|context| context.login.access_changes());
         let obey = if harmless { Obey::CloseAndRollBack } else { Obey::Close };
         let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
         let serves_as = if on_replica { ServesAs::Replica } else { ServesAs::Primary };
-        let (feed, shape) = (&*context.feed, self.shape.clone());
-        let server = ServerWatch { feed, shape, instance, serves_as, begun: std::time::Instant::now() };
-        let mut interrupt = Interrupt::OfStatement(&entry, obey, server);
+        let (feed, entry) = (&*self.context.feed, &**self.registration.entry());
+        let server = ServerWatch { feed, instance, serves_as, begun: std::time::Instant::now() };
+        let mut interrupt = Interrupt::OfStatement(entry, obey, server);
         let Some(backend) = self.backends.get_mut(instance) else {
             return Err(self.after_not_sent(instance));
         };
@@ -231,10 +230,11 @@ impl Session {
             return Err(self.after_cut(instance, job, &cut));
         }
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
-        let mut told = Told::noting(self.reading.ledger());
+        let (mut told, ledger) = (Told::default(), self.reading.ledger());
         let server = &mut backend.connection.io;
         let relayed =
-            relay_answer(server, &mut self.client, &mut relay, &mut told, hold_back, &mut interrupt).await;
+            relay_answer(server, &mut self.client, &mut relay, &mut told, ledger, hold_back, &mut interrupt)
+                .await;
         match relayed {
             Ok(Shown::ToClient) => {}
             Ok(Shown::HeldBack) => {
