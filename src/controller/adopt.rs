@@ -5,7 +5,7 @@
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
-use super::view::{ClusterView, InstanceView, ServerView};
+use super::view::{ChannelView, ClusterView, InstanceView, ServerView, Thread};
 
 /// What the configuration says that matters for roles.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,15 @@ pub fn unambiguous(view: &ClusterView, policy: &Policy) -> Result<Adoption, Stri
     };
     for (other, replica) in view.live().filter(|(other, _)| other.id != primary.id) {
         if !replica.replicates_from(server.uuid) {
-            return Err(format!("not adopted: {} does not replicate from {}", other.name, primary.name));
+            let stopped = |channel: &ChannelView| {
+                channel.receiver == Thread::Stopped || channel.applier == Thread::Stopped
+            };
+            let help = replica.channel.as_ref().filter(|channel| stopped(channel));
+            let help = help.map_or("", |_| "; START REPLICA on it, if it should");
+            return Err(format!(
+                "not adopted: {} does not replicate from {}{help}",
+                other.name, primary.name
+            ));
         }
         let errant = replica.errant(server);
         if !errant.is_empty() {

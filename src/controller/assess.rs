@@ -415,9 +415,35 @@ fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server
             .hint(format!("do not write to {name}; sluice failover --to {}", other.name));
         }
     }
+    if let Some(unconfirmed) = unconfirmed(view, record) {
+        return unconfirmed;
+    }
     Assessment::new(
         Verdict::PrimaryReturned(instance.id),
         format!("{name} is there again and lacks nothing: it is being made writable"),
+    )
+}
+
+/// A store that was brought back from a copy does not know what came later. Every later epoch began with a write on the new
+/// primary and on `k` more, so that of the ackers of this record at most `k` may be unseen.
+fn unconfirmed(view: &ClusterView, record: &Record) -> Option<Assessment> {
+    let unseen = record.ackers.iter().filter(|acker| view.by_uuid(**acker).is_none()).count();
+    if !record.waits() || unseen <= usize::from(record.wait_count) {
+        return None;
+    }
+    let names: Vec<&str> =
+        view.instances.iter().filter(|one| one.server.is_none()).map(|one| &*one.name).collect();
+    let name = &record.primary_name;
+    Some(
+        Assessment::new(
+            Verdict::Starting,
+            format!(
+                "{name} was the primary of epoch {}; nobody can tell whether it still is before more of {} were seen",
+                record.epoch,
+                names.join(", ")
+            ),
+        )
+        .hint(format!("start one of them; or, sure that no other has been the primary since: sluice adopt --primary {name}")),
     )
 }
 

@@ -202,6 +202,11 @@ fn objection(server: &ServerView, record: &Record) -> Option<String> {
     if record.is_taken_apart(server.uuid) {
         return Some("it is being rebuilt".into());
     }
+    if server.is_writable() {
+        // A primary of before that has come back: letting its commits go, as is done to a winner that waits for
+        // acknowledgements, would tell clients OK that nobody else has.
+        return Some("it takes writes and is not the primary: it has to be fenced first".into());
+    }
     if !server.logs.is_on() {
         return Some("its binary log is off, or leaves out what it replicates".into());
     }

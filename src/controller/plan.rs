@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::adopt::Policy;
 use super::assess::{Assessment, Verdict};
-use super::record::{Guarantee, Mark, MarkKind, Phase, Record};
+use super::record::{Guarantee, Mark, MarkKind, OperationRecord, Phase, Record};
 use super::statements;
 use super::view::{BootView, ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
 
@@ -103,8 +103,10 @@ pub fn plan(
         return fences(view, record, &assessment.verdict);
     }
     let mut steps = locks(view);
-    if record.operation.is_some() {
-        steps.push(Step::CloseOperation);
+    if let Some(operation) = &record.operation
+        && let Some(step) = close(view, record, operation)
+    {
+        steps.push(step);
         return steps;
     }
     steps.extend(fences(view, record, &assessment.verdict));
@@ -139,6 +141,18 @@ pub fn plan(
         steps.extend(unfenced.map(|(instance, _)| Step::PersistBoot(instance.id)));
     }
     steps
+}
+
+/// How an operation is closed that a killed Sluice has left. A switchover may have pointed the old primary at its target:
+/// before that is taken back, nobody must forget that it may acknowledge there.
+fn close(view: &ClusterView, record: &Record, operation: &OperationRecord) -> Option<Step> {
+    if operation.moved().is_none() {
+        return Some(Step::CloseOperation);
+    }
+    let (primary, server) = view.live().find(|(_, server)| server.uuid == record.primary)?;
+    let follows =
+        server.channel.as_ref().is_some_and(|channel| server.executed.contains_set(&channel.received));
+    Some(if follows { Step::ForgetSource(primary.id) } else { Step::CloseOperation })
 }
 
 /// Only a verdict under which this Sluice is surely the one in charge.
@@ -263,17 +277,25 @@ fn other_ackers(view: &ClusterView, record: &Record, but: Uuid) -> usize {
         .count()
 }
 
-/// Members that nobody can ask now and that would acknowledge for `to` as soon as they can reach it: they followed it when
-/// they were seen last. If it becomes the primary, they have to be recorded, or one of them might be the only one that
-/// has something acknowledged.
-pub fn unasked_ackers(view: &ClusterView, to: Uuid) -> Vec<Uuid> {
-    let silent = view.instances.iter().filter(|instance| instance.live().is_none());
-    let would = |server: &&ServerView| {
-        server.uuid != to
-            && server.channel.as_ref().is_some_and(|channel| channel.source == Some(to))
-            && server.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.acking.is_on())
-    };
-    silent.filter_map(|instance| instance.server.as_deref()).filter(would).map(|server| server.uuid).collect()
+/// Members that may acknowledge for `to` without having been told to. If it becomes the primary, they have to be
+/// recorded, or one of them might be the only one that has something acknowledged.
+///
+/// That is every recorded acker: it may have been told to follow `to` once and not been seen since, or be pointed there
+/// by whoever goes on after a Sluice that was killed. And whoever follows `to`, or did when it was seen last.
+pub fn unasked_ackers(view: &ClusterView, record: &Record, to: Uuid) -> Vec<Uuid> {
+    let follows =
+        |server: &ServerView| server.channel.as_ref().is_some_and(|channel| channel.source == Some(to));
+    let acks =
+        |server: &ServerView| server.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.acking.is_on());
+    let seen = view.instances.iter().filter_map(|instance| instance.server.as_deref());
+    let followers = seen.filter(|server| follows(server) && acks(server)).map(|server| server.uuid);
+    let mut all = Vec::new();
+    for uuid in record.ackers.iter().copied().chain(followers) {
+        if uuid != to && !all.contains(&uuid) {
+            all.push(uuid);
+        }
+    }
+    all
 }
 
 /// What a mark means for acknowledgements, for whoever sets it.
@@ -394,11 +416,16 @@ fn attached(server: &ServerView, record: &Record) -> bool {
     server.semi_sync.as_ref().is_some_and(|s| s.waiting.is_on() && s.clients >= u32::from(record.wait_count))
 }
 
+/// Looks for which an attempt stays due: a failed one and the pause after it take about as many, and a look that comes
+/// meanwhile must not be the only one at which it was due.
+const DUE_FOR: u32 = 12;
+
 /// Whether commits wait though ackers are attached, so that the acknowledgement may have been lost with a
 /// connection: an acker that has a transaction already is not sent it again. Asked again at growing intervals, as
-/// each attempt waits too if nobody acknowledges after all.
+/// each attempt waits too if nobody acknowledges after all, and stays with the server.
 fn stuck(semi_sync: &SemiSyncView) -> bool {
-    semi_sync.unmoved > 1 && semi_sync.unmoved.is_power_of_two()
+    let power = semi_sync.unmoved.checked_ilog2().filter(|power| *power > 0);
+    power.is_some_and(|power| semi_sync.unmoved - (1 << power) < DUE_FOR)
 }
 
 fn waits_as_recorded(semi_sync: &SemiSyncView, count: u16) -> bool {

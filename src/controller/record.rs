@@ -107,6 +107,21 @@ pub struct OperationRecord {
     pub phase: Phase,
     /// The ackers before, restored by an undo.
     pub ackers_before: Vec<Uuid>,
+    /// Of a failover: what [`Self::moved`] said of the operation that it found in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_moved: Option<Uuid>,
+}
+
+impl OperationRecord {
+    /// The old primary, as long as nobody has seen that it does not follow another member: a switchover that was
+    /// broken off may have pointed it there, to acknowledge.
+    pub fn moved(&self) -> Option<Uuid> {
+        match (self.kind, self.phase) {
+            (OperationKind::Switchover, Phase::Preparing) => Some(self.from),
+            (OperationKind::Failover, Phase::Preparing) => self.found_moved,
+            (OperationKind::Switchover | OperationKind::Failover, Phase::Promoted) => None,
+        }
+    }
 }
 
 /// What changes the primary.
@@ -439,6 +454,7 @@ mod tests {
                 to: Uuid::from_u128(2),
                 phase: Phase::Preparing,
                 ackers_before: vec![],
+                found_moved: Some(Uuid::from_u128(1)),
             }),
             who: "adopt".into(),
             marks: vec![Mark {

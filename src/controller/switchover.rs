@@ -345,7 +345,9 @@ pub fn draw(view: &ClusterView, record: &Record, to: InstanceId, policy: &Policy
     };
     let mut ackers_after: Vec<Uuid> = movers.iter().map(|(_, uuid)| *uuid).collect();
     if k > 0 {
-        ackers_after.extend(unasked_ackers(view, target.uuid));
+        let unasked = unasked_ackers(view, record, target.uuid);
+        ackers_after
+            .extend(unasked.into_iter().filter(|uuid| !movers.iter().any(|(_, mover)| mover == uuid)));
     }
     Ok(Plan {
         from: from.id,

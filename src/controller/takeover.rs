@@ -230,6 +230,8 @@ struct Takeover {
     terms: Terms,
     /// The record of the old epoch.
     before: Record,
+    /// What it found in the record: a switchover that may have pointed the old primary at another member.
+    found: Option<OperationRecord>,
     /// Members whose receivers are stopped.
     held: Vec<Held>,
     /// Members that were elected and could not be brought to everything, with the reason.
@@ -256,6 +258,7 @@ async fn take_over(
         old,
         evidence: assessment.evidence.clone(),
         terms,
+        found: before.operation.clone().filter(|found| found.moved().is_some()),
         before: desk.close_left_behind(&before),
         held: Vec::new(),
         passed_over: Vec::new(),
@@ -389,6 +392,7 @@ impl Takeover {
             to: Uuid::nil(),
             phase: Phase::Preparing,
             ackers_before: self.before.ackers.clone(),
+            found_moved: self.moved(),
         };
         let record = self.desk.change(|record| {
             *record = plan::close_operation(record);
@@ -405,6 +409,11 @@ impl Takeover {
         ))
     }
 
+    /// The old primary, where it may follow another member.
+    fn moved(&self) -> Option<Uuid> {
+        self.found.as_ref().and_then(OperationRecord::moved)
+    }
+
     /// Nothing was promoted: receivers run again, so that acknowledgements go on if the primary returns.
     async fn give_up(&mut self, failure: &StepError) -> Ended {
         let began = Instant::now();
@@ -414,9 +423,11 @@ impl Takeover {
                 left.push(format!("{}: {error}", held.name));
             }
         }
-        if let Err(error) = self.desk.change(|record| *record = plan::close_operation(record)) {
-            left.push(error.to_string());
-        }
+        let found = self.found.take();
+        let closed = self.desk.change(|record| {
+            *record = Record { operation: found, ..plan::close_operation(record) };
+        });
+        left.extend(closed.err().map(|error| error.to_string()));
         let result = if left.is_empty() { "ok".to_owned() } else { format!("failed: {}", left.join("; ")) };
         self.note("undo: start receivers again", began, "", &result);
         let outcome = format!("nobody was promoted: {failure}");

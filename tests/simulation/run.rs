@@ -269,16 +269,20 @@ impl Stage {
                 return true;
             }
             if Instant::now() >= end {
-                let status = self.status();
-                let shown = status.map_or_else(String::new, |status| {
-                    format!("{}: {}; alarms {:?}", status.verdict, status.evidence, status.alarms)
-                });
+                let shown = self.shown();
                 self.world.lock().violated(format!("not {what} within {limit:?}: {shown}"));
                 return false;
             }
             self.pass(LOOK_EVERY).await;
         }
         false
+    }
+
+    /// What Sluice says of the cluster, for a violation.
+    fn shown(&self) -> String {
+        self.status().map_or_else(String::new, |status| {
+            format!("{}: {}; alarms {:?}", status.verdict, status.evidence, status.alarms)
+        })
     }
 
     /// Everything is healed: the cluster has to become well by itself, but for members that a human rebuilds.
@@ -312,8 +316,8 @@ impl Stage {
         published && self.status().is_some_and(|status| is_ready(&status))
     }
 
-    /// A human looks at the status: rebuilds who has transactions of its own, and closes what was started writable
-    /// before there was a record.
+    /// A human looks at the status: rebuilds who has transactions of its own, and, before there is a record, closes
+    /// what was started writable and starts replicas that were persisted not to start by themselves.
     fn operate(&self) {
         let Some(status) = self.status() else { return };
         let mut world = self.world.lock();
@@ -323,6 +327,12 @@ impl Stage {
                 let fullest = world.servers.iter().max_by_key(|server| server.log.len());
                 self.adopt(fullest.map(|server| server.name.clone()));
             }
+            for index in 1..world.servers.len() {
+                if world.servers[index].read_only {
+                    world.start_receiver(index);
+                    world.start_applier(index);
+                }
+            }
         }
         if status.verdict == "opened_by_hand" {
             // A program wrote past Sluice to a server that was started writable: nobody meant that one to be the primary.
@@ -331,6 +341,8 @@ impl Stage {
             others.for_each(|server| server.read_only = true);
         }
         if status.verdict == "stale_record" {
+            // Who is to be the primary has to apply what it has received.
+            (0..world.servers.len()).for_each(|index| world.start_applier(index));
             let newest =
                 world.servers.iter().filter_map(|server| server.epoch.as_ref()).max_by_key(|row| row.epoch);
             let primary =
@@ -360,7 +372,8 @@ impl Stage {
         let end = Instant::now() + Duration::from_secs(20);
         while acknowledged(&self.world.lock()) < before + self.writers && !self.broken() {
             if Instant::now() >= end {
-                self.world.lock().violated("it is said to be well, but no write is acknowledged".into());
+                let shown = self.shown();
+                self.world.lock().violated(format!("said to be well, but no write is acknowledged: {shown}"));
                 return false;
             }
             self.pass(LOOK_EVERY).await;

@@ -299,3 +299,21 @@ fn what_keeps_writes_from_getting_through_is_told_apart() {
         "what is missing is said elsewhere"
     );
 }
+
+#[test]
+fn a_primary_is_opened_once_enough_ackers_were_seen_to_know_of_no_later_epoch() {
+    let verdict = |members: u16, count: u16, unseen: usize| {
+        let mut view = healthy(members);
+        for instance in view.instances.iter_mut().rev().take(unseen) {
+            (instance.server, instance.reach) = (None, Reach::Silent);
+        }
+        let record = Record { wait_count: count, ..record(members) };
+        assess(&view, Some(&record), Trust::Unchecked, &Err(String::new()), Instant::now()).verdict
+    };
+    let opened = Verdict::PrimaryReturned(InstanceId(0));
+    assert_eq!([verdict(3, 1, 0), verdict(3, 1, 1)], [opened.clone(), opened.clone()]);
+    assert_eq!(verdict(3, 1, 2), Verdict::Starting);
+    assert_eq!([verdict(5, 2, 2), verdict(2, 1, 1)], [opened.clone(), opened.clone()]);
+    assert_eq!(verdict(5, 2, 3), Verdict::Starting);
+    assert_eq!(verdict(3, 0, 2), opened, "without semi-sync nothing would tell");
+}

@@ -87,6 +87,7 @@ impl Performance<'_> {
             to: self.plan.to_uuid,
             phase: Phase::Preparing,
             ackers_before: self.before.ackers.clone(),
+            found_moved: None,
         };
         let record = self.desk().change(|record| record.operation = Some(operation))?;
         Ok(format!("epoch {}", record.epoch))
@@ -371,8 +372,11 @@ impl Performance<'_> {
             let follows = follows || self.plan.movers().contains(&instance.id);
             let taken = self.before.is_taken_apart(server.uuid);
             if !settled && !follows && !taken {
-                self.record_acker(instance.id, server).await?;
+                let acks = self.record_acker(instance.id, server).await?;
                 self.follow(instance.id, self.plan.to).await?;
+                if !acks {
+                    self.desk().change(|record| record.ackers.retain(|acker| *acker != server.uuid))?;
+                }
                 moved += 1;
             }
         }
@@ -380,8 +384,8 @@ impl Performance<'_> {
     }
 
     /// Who acknowledged for the old primary acknowledges for the new one as soon as it follows: it is recorded
-    /// before, or made to stop.
-    async fn record_acker(&self, id: InstanceId, server: &ServerView) -> Result<(), StepError> {
+    /// before, or made to stop. Says which.
+    async fn record_acker(&self, id: InstanceId, server: &ServerView) -> Result<bool, StepError> {
         let uuid = server.uuid;
         if self.before.is_acker(uuid) && self.desk().policy.may_ack(id) {
             self.desk().change(|record| {
@@ -389,11 +393,13 @@ impl Performance<'_> {
                     record.ackers.push(uuid);
                 }
             })?;
-        } else if server.semi_sync.is_some() {
+            return Ok(true);
+        }
+        if server.semi_sync.is_some() {
             let (server, grammar) = self.server(id)?;
             server.set_acking_flag(grammar, false).await?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn settle(&self) -> Result<String, StepError> {

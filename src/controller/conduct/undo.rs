@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Performance;
 use crate::controller::execute::StepError;
 use crate::controller::instance_operations::Via;
-use crate::controller::switchover::{Step, Undo};
+use crate::controller::switchover::{self, Step, Undo};
 
 /// How long a killed session may take to be gone.
 const KILLED: Duration = Duration::from_secs(2);
@@ -48,6 +48,12 @@ impl Performance<'_> {
                 Ok(to.stop_waiting(grammar).await?)
             }
             Undo::Close => {
+                let moved = switchover::undo(&self.plan, reached).contains(&Undo::Return);
+                if moved && self.plan.movers().contains(&self.plan.from) {
+                    // As long as it is not seen to follow nobody, the record has to say that it may acknowledge elsewhere.
+                    let (from, grammar) = self.server(self.plan.from)?;
+                    from.forget_source(grammar).await?;
+                }
                 desk.change(|record| record.operation = None)?;
                 Ok(())
             }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::controller::assess::{Assessment, Loss, Verdict};
 use crate::controller::pictures::{healthy, policy, record, set, spoil, spoil_channel, uuid};
-use crate::controller::view::{Blockade, BlockedWrite, Reach, SemiSyncView};
+use crate::controller::view::{Blockade, BlockedWrite, Reach, SemiSyncView, Switch};
 
 fn rules<'a>(policy: &'a Policy, promotion: &'a [Promotion]) -> Rules<'a> {
     Rules {
@@ -182,7 +182,8 @@ fn a_floor_that_nobody_has_stops_everything() {
 #[test]
 fn hard_filters_come_before_wishes() {
     let wishes = [Promotion::Neutral, Promotion::Prefer, Promotion::Neutral];
-    let loses: [(fn(&mut ClusterView), &str); 6] = [
+    let loses: [(fn(&mut ClusterView), &str); 7] = [
+        (|v| spoil(v, 2, |s| s.read_only = Switch::Off), "fenced first"),
         (|v| spoil(v, 2, |s| s.logs = Default::default()), "binary log"),
         (|v| spoil(v, 2, |s| s.filters = 1), "filters"),
         (|v| spoil(v, 2, |s| s.delay = 60), "delay"),

@@ -26,7 +26,7 @@ fn five_with_two_are_chained() {
     let plan = drawn(5, 2).unwrap();
     assert_eq!(plan.chain, Chain::Armed(vec![DB3, InstanceId(3)]));
     assert_eq!(plan.ackers_during, [uuid(2), uuid(5)]);
-    assert_eq!(plan.ackers_after, [uuid(3), uuid(4)]);
+    assert_eq!(plan.ackers_after, [uuid(3), uuid(4), uuid(5)], "nobody is dropped before it was asked");
 }
 
 #[test]
@@ -140,5 +140,20 @@ fn who_would_acknowledge_unasked_for_the_target_is_recorded() {
         draw(&view, &record(4), InstanceId(1), &policy(4)).unwrap().ackers_after
     };
     assert_eq!(ackers(Reach::Silent), [uuid(3), uuid(4)], "it followed db2 and will attach by itself");
-    assert_eq!(ackers(Reach::Answers), [uuid(3)], "it can be told");
+    assert_eq!(ackers(Reach::Answers), [uuid(3), uuid(4)], "it is attached already");
+}
+
+#[test]
+fn an_acker_that_nobody_can_ask_stays_recorded_wherever_it_was_seen_last() {
+    let mut view = healthy(4);
+    for (index, seen) in [(2, true), (3, false)] {
+        let away = &mut view.instances[index];
+        away.reach = Reach::Silent;
+        if !seen {
+            away.server = None;
+        }
+    }
+    let plan = draw(&view, &record(4), DB2, &policy(4)).unwrap();
+    assert_eq!(plan.chain, Chain::InStall(vec![DB1]));
+    assert_eq!(plan.ackers_after, [uuid(1), uuid(3), uuid(4)], "as before: until they say that they don't");
 }

@@ -27,9 +27,11 @@ impl Takeover {
         // Also those that are not known to be attached: they were told to, and may be any moment.
         let view = self.desk.view();
         let uuid = |id: &InstanceId| Some(view.instances.get(id.index())?.server.as_ref()?.uuid);
-        let mut ackers: Vec<Uuid> = chosen.ackers.iter().filter_map(uuid).collect();
+        let chosen_ackers: Vec<Uuid> = chosen.ackers.iter().filter_map(uuid).collect();
+        let mut ackers = chosen_ackers.clone();
         if current.waits() {
-            ackers.extend(plan::unasked_ackers(&view, to));
+            let unasked = plan::unasked_ackers(&view, &current, to).into_iter().chain(self.moved());
+            ackers.extend(unasked.filter(|uuid| *uuid != to && !chosen_ackers.contains(uuid)));
         }
         let proven = current.guarantee == Guarantee::Acknowledged && chosen.lost.is_empty();
         let tail = if proven && !self.terms.accept_loss { Tail::Unacknowledged } else { Tail::Unknown };

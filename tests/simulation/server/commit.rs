@@ -117,7 +117,7 @@ impl World {
     fn same_everywhere(&mut self, index: usize, trx: &Trx) {
         let other = self.servers.iter().find_map(|server| {
             let known = server.written.contains(&trx.gtid) && server.index != index;
-            let found = known.then(|| server.log.iter().find(|other| other.gtid == trx.gtid)).flatten();
+            let found = known.then(|| server.log.iter().rfind(|other| other.gtid == trx.gtid)).flatten();
             found.filter(|other| other.content != trx.content).map(|_| server.name.clone())
         });
         if let Some(other) = other {
