@@ -23,7 +23,7 @@ help:
 	@echo 'make test    everything, against real MySQL servers'
 	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
 	@echo 'make test-mutants  known faults put back one by one: the tests have to find each (MUTANTS="role": these)'
-	@echo 'make test-faults   every row of the fault matrix on real servers (RUNS=20: so many random deaths)'
+	@echo 'make test-faults   every row of the fault matrix on real servers (RUNS=20: so many random deaths), after `make simulate`'
 	@echo 'make simulate  the controller over simulated servers, struck by faults of many seeds (SEEDS=100000: so many)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
@@ -52,11 +52,12 @@ test:
 		$(CARGO) test --workspace --locked -- --test-threads=$(TEST_THREADS); \
 	fi
 
-# The fault matrix in its long form: every row, and random deaths (RUNS=20 of each kind).
-test-faults:
+# The fault matrix in its long form: every row, and random deaths (RUNS=20 of each kind). Needs 10 GiB of disk for the rebuild of
+# 2 GiB.
+test-faults: simulate
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && \
-	SLUICE_FAULT_RUNS=$(RUNS) $(CARGO) test --release --locked -p sluice --test suite failover:: -- \
-		--include-ignored --test-threads=$(TEST_THREADS) --nocapture
+	SLUICE_FAULT_RUNS=$(RUNS) $(CARGO) test --release --locked -p sluice --test suite -- \
+		failover:: rebuild:: controller_ --include-ignored --test-threads=$(TEST_THREADS) --nocapture
 
 # Clients that need nothing but seconds run in `make test` as well. The first run downloads about 250 MB into .tools/ (1.2 GB there).
 test-clients:

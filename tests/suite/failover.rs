@@ -219,6 +219,14 @@ async fn judge_data(stage: &Stage, report: &Report, nodes: &[usize]) {
         writable += stage.cluster.node(*node).value::<u32>(sql).await.unwrap();
     }
     assert_eq!(writable, 1, "one server takes writes");
+    // The first epoch has the first writer, and each later one at most one more.
+    let epoch = status(stage).await.get("epoch").and_then(Value::as_u64).unwrap();
+    let turns = u64::try_from(verdict.turns.len()).unwrap();
+    assert!(
+        turns <= epoch,
+        "two writers at a time: {:?} took rows in turn, and the epoch is {epoch}",
+        verdict.turns
+    );
     let totals = report.ledger.totals();
     println!("{totals:?}, {} errors, {} unknown are there", report.error_count, verdict.unknown_present);
 }

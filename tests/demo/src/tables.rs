@@ -1,4 +1,5 @@
-//! The tables that the load works on: accounts with a constant sum, and the rows of the ledger.
+//! The tables that the load works on: accounts with a constant sum, and the rows of the ledger, each with the server
+//! that took it and when.
 //!
 //! Never here: a unique key on (writer, seq). A write that was executed twice must show up as two rows, not be
 //! refused by the server.
@@ -27,7 +28,8 @@ pub async fn create(login: &Login, schema: &str) -> Result<(), Error> {
     conn.query_drop(format!(
         "CREATE TABLE `{schema}`.ledger (\
            id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, writer INT UNSIGNED NOT NULL, seq BIGINT UNSIGNED NOT NULL, \
-           amount BIGINT NOT NULL, note VARCHAR(64) NOT NULL, KEY (writer, seq)) ENGINE=InnoDB"
+           amount BIGINT NOT NULL, note VARCHAR(64) NOT NULL, server INT UNSIGNED NOT NULL, \
+           at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), KEY (writer, seq)) ENGINE=InnoDB"
     ))
     .await?;
     let rows: Vec<String> = (0..ACCOUNTS).map(|id| format!("({id}, {OPENING_BALANCE})")).collect();

@@ -40,6 +40,9 @@ pub struct Verdict {
     pub unknown_present: u64,
     /// Units with an unknown outcome that turned out not to exist.
     pub unknown_absent: u64,
+    /// The servers (`server_id`) that took rows, in the order of time. A server is named again for each time that it
+    /// took rows after another did: with one writer at a time as often as the role moved, with two much more often.
+    pub turns: Vec<u32>,
 }
 
 /// The servers could not be asked.
@@ -69,6 +72,7 @@ pub async fn verify(ledger: &Ledger, schema: &str, servers: &[Server]) -> Result
     if let Some((first, picture)) = pictures.first() {
         verdict.rows = picture.units.values().sum();
         count_unknown(ledger, picture, &mut verdict);
+        verdict.turns = turns(picture);
         for (name, other) in pictures.iter().skip(1) {
             if other.digest != picture.digest {
                 verdict.findings.push(format!("{name} and {first} hold different rows of {schema}"));
@@ -171,12 +175,14 @@ struct Picture {
     units: HashMap<(u32, u64), u64>,
     /// Sum of all accounts.
     total: i64,
+    /// When each row was taken (microseconds of the server's clock) and by which server.
+    taken: Vec<(u64, u32)>,
     /// Of all rows, in the order of their keys.
     digest: u64,
 }
 
 async fn picture(conn: &mut Conn, schema: &str) -> Result<Picture, Error> {
-    let mut picture = Picture { units: HashMap::new(), total: 0, digest: 0 };
+    let mut picture = Picture { units: HashMap::new(), total: 0, taken: Vec::new(), digest: 0 };
     let mut hasher = DefaultHasher::new();
     let mut rows = conn.query_iter(format!("SELECT id, balance FROM `{schema}`.account ORDER BY id")).await?;
     while let Some(row) = rows.next().await? {
@@ -185,16 +191,27 @@ async fn picture(conn: &mut Conn, schema: &str) -> Result<Picture, Error> {
         picture.total += balance;
     }
     drop(rows);
-    let text = format!("SELECT id, writer, seq, amount, note FROM `{schema}`.ledger ORDER BY id");
+    let text = format!(
+        "SELECT id, writer, seq, amount, note, CAST(UNIX_TIMESTAMP(at) * 1000000 AS UNSIGNED), server \
+         FROM `{schema}`.ledger ORDER BY id"
+    );
     let mut rows = conn.query_iter(text).await?;
     while let Some(row) = rows.next().await? {
-        let row: (u64, u32, u64, i64, String) = typed(row)?;
+        let row: (u64, u32, u64, i64, String, u64, u32) = typed(row)?;
         row.hash(&mut hasher);
+        picture.taken.push((row.5, row.6));
         *picture.units.entry((row.1, row.2)).or_default() += 1;
     }
     drop(rows);
     picture.digest = hasher.finish();
     Ok(picture)
+}
+
+fn turns(picture: &Picture) -> Vec<u32> {
+    let mut taken = picture.taken.clone();
+    taken.sort_unstable();
+    taken.dedup_by_key(|(_, server)| *server);
+    taken.into_iter().map(|(_, server)| server).collect()
 }
 
 fn typed<T: mysql_async::prelude::FromRow>(row: Row) -> Result<T, Error> {
@@ -259,7 +276,7 @@ fn blame(server: &str, source: Error) -> VerifyError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{Picture, check};
+    use super::{Picture, check, turns};
     use crate::load::{Ledger, Outcome};
     use crate::tables::TOTAL;
     use std::collections::HashMap;
@@ -267,7 +284,14 @@ mod tests {
     fn picture(units: &[(u32, u64, u64)]) -> Picture {
         let units: HashMap<_, _> =
             units.iter().map(|(writer, seq, times)| ((*writer, *seq), *times)).collect();
-        Picture { units, total: TOTAL, digest: 0 }
+        Picture { units, total: TOTAL, taken: Vec::new(), digest: 0 }
+    }
+
+    #[test]
+    fn two_writers_at_a_time_take_more_turns_than_the_role_moved() {
+        let of = |taken: &[(u64, u32)]| turns(&Picture { taken: taken.to_vec(), ..picture(&[]) });
+        assert_eq!(of(&[(4, 2), (1, 1), (2, 1), (3, 2), (5, 1)]), [1, 2, 1]);
+        assert_eq!(of(&[(1, 1), (2, 1), (3, 2), (4, 1), (5, 2)]), [1, 2, 1, 2]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn a_quiet_server_keeps_every_promise_and_a_lost_row_is_found() {
     let node = cluster.node(0);
     node.exec(&format!("DELETE FROM {SCHEMA}.ledger ORDER BY id LIMIT 1")).await.unwrap();
     node.exec(&format!(
-        "INSERT INTO {SCHEMA}.ledger SELECT NULL, writer, seq, amount, note FROM {SCHEMA}.ledger LIMIT 1"
+        "INSERT INTO {SCHEMA}.ledger SELECT NULL, writer, seq, amount, note, server, at FROM {SCHEMA}.ledger LIMIT 1"
     ))
     .await
     .unwrap();

@@ -1,7 +1,7 @@
 //! The fault matrix: named faults on real clusters under a load that keeps a ledger, each with what has to come of it.
 //!
-//! A row that another suite has is named here and not repeated. `make test` runs those that take seconds, `make
-//! test-faults` all of them.
+//! A row that another suite has is named here and not repeated. `make test` runs a form of each row that takes seconds,
+//! `make test-faults` the long forms as well.
 //!
 //! | row | fault | where |
 //! | --- | --- | --- |

@@ -74,7 +74,8 @@ async fn conclude(client: &mut Client, done: Result<(), Failed>) {
 
 async fn write(client: &mut Client, style: Style) {
     let (writer, seq) = (i64::from(client.id), client.next_seq());
-    let text = "INSERT INTO ledger (writer, seq, amount, note) VALUES (?, ?, ?, 'single')";
+    let text =
+        "INSERT INTO ledger (writer, seq, amount, note, server) VALUES (?, ?, ?, 'single', @@server_id)";
     match client.run(Kind::Write, style, text, &[writer, seq, seq % 97]).await {
         Ok(_) => client.conclude(Outcome::Acknowledged),
         Err(Failed(outcome)) => {
@@ -99,7 +100,8 @@ async fn transfer(client: &mut Client, style: Style) -> Result<(), Failed> {
     client.run(Kind::Inside, style, text, &[amount, low]).await?;
     let text = "UPDATE account SET balance = balance + ? WHERE id = ?";
     client.run(Kind::Inside, style, text, &[amount, high]).await?;
-    let text = "INSERT INTO ledger (writer, seq, amount, note) VALUES (?, ?, ?, 'transfer')";
+    let text =
+        "INSERT INTO ledger (writer, seq, amount, note, server) VALUES (?, ?, ?, 'transfer', @@server_id)";
     client.run(Kind::Inside, style, text, &[writer, seq, amount]).await?;
     client.run(Kind::Commit, Style::Text, "COMMIT", &[]).await?;
     Ok(())

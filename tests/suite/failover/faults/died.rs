@@ -46,7 +46,6 @@ async fn d13_an_idle_primary_is_missed_as_soon_as_a_busy_one() {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn d16_of_five_the_primary_and_a_replica_may_die() {
     let stage = members(5).await;
     let load = busy(&stage).await;
@@ -57,7 +56,6 @@ async fn d16_of_five_the_primary_and_a_replica_may_die() {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn d17_of_five_the_primary_and_two_replicas_are_too_many_until_one_returns() {
     let stage = members(5).await;
     let load = busy(&stage).await;
@@ -73,7 +71,6 @@ async fn d17_of_five_the_primary_and_two_replicas_are_too_many_until_one_returns
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn f1_of_five_two_primaries_in_a_row_may_die_and_the_third_is_waited_for() {
     let stage = members(5).await;
     let load = busy(&stage).await;
@@ -100,7 +97,6 @@ async fn f1_of_five_two_primaries_in_a_row_may_die_and_the_third_is_waited_for()
 
 /// A switchover that fails must not keep a failover from happening.
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn f4_switchovers_that_fail_are_not_in_the_way_of_a_failover() {
     let stage = members(3).await;
     let load = busy(&stage).await;
@@ -146,7 +142,6 @@ async fn c1(stage: &Stage) {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn c1_a_replica_comes_and_goes_before_the_primary_dies() {
     c1(&members(5).await).await;
 }

@@ -72,7 +72,6 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn d7_a_primary_with_a_full_disk_is_replaced_after_the_time_that_is_set() {
     let cluster = control::cluster(3).await;
     let (old, store) = (cluster.node(0), tempfile::tempdir().unwrap());

@@ -92,7 +92,6 @@ async fn lost_to_sluice_alone(way: Way) {
 }
 
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn d8_a_primary_that_refuses_sluice_alone_stays_the_primary() {
     lost_to_sluice_alone(Way::Shut).await;
 }
@@ -129,7 +128,6 @@ async fn c3_commits_whose_acknowledgements_were_lost_are_freed() {
 
 /// Somebody at Sluice's address opens and drops connections until the server blocks the address.
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn d12_a_blocked_address_is_healed() {
     let plan = Cluster::builder().name_resolution(NameResolution::On).option("max_connect_errors = 5");
     // 127.0.0.1 itself is never blocked.

@@ -12,7 +12,6 @@ const LOCK: &str = "FLUSH LOCAL TABLES WITH READ LOCK";
 
 /// One replica received everything and applied nothing for a while: it acknowledges all the same.
 #[tokio::test]
-#[ignore = "make test-faults"]
 async fn e1_what_only_a_slow_replica_received_is_not_lost() {
     let stage = members(5).await;
     let load = busy(&stage).await;
