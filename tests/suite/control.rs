@@ -119,7 +119,9 @@ impl Control {
             std::future::ready(wanted(&seen))
         };
         let waited = wait_until(what, SOON, look).await;
-        assert!(waited.is_ok(), "never {what}: {seen:#?}");
+        let operations = self.handle.operations();
+        // The operations first: what went wrong is likely to be in them, and the status is long.
+        assert!(waited.is_ok(), "never {what}: {:#?}; {seen:#?}", *operations.borrow());
         seen
     }
 

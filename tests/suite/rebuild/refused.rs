@@ -26,7 +26,9 @@ async fn r10_data_that_do_not_fit_are_refused_before_anything_is_dropped() {
     assert_eq!(ended.state, OperationState::Refused, "{ended:#?}");
     let why = ended.outcome.unwrap_or_default();
     assert!(why.contains("max_allowed_packet"), "{why}");
-    assert_eq!(cluster.node(1).gtid_executed().await.unwrap(), before);
+    // Sluice itself may have written since.
+    let kept = format!("SELECT GTID_SUBSET('{before}', @@gtid_executed)");
+    assert!(cluster.node(1).value::<bool>(&kept).await.unwrap());
     assert_eq!(cluster.node(1).value::<u32>("SELECT COUNT(*) FROM app.t").await.unwrap(), 0);
     control.until("serving", |status| status.instances.iter().all(|one| one.reads == "serving")).await;
 }
@@ -42,6 +44,8 @@ async fn cut_for(seconds: u64) {
     control.settled("db1").await;
     cluster.node(0).exec("CREATE TABLE app.t (id INT PRIMARY KEY)").await.unwrap();
     cluster.node(2).exec("SET GLOBAL clone_delay_after_data_drop = 0").await.unwrap();
+    // The server's own throttle takes a second to set in, in which all of so little data may have passed.
+    door.set(Way::Narrow);
     let id = control.ask(wanted("db3")).await.unwrap();
     let flows = |view: &OperationView| {
         view.copy.as_ref().is_some_and(|copy| copy.done_bytes > 0 && copy.seconds_left.is_some())

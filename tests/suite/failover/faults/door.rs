@@ -23,6 +23,9 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 /// TCP waits no longer than so between two attempts.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// Between two buffers on a narrow way: of 64 KiB each.
+const NARROW: Duration = Duration::from_millis(20);
+
 /// What becomes of what wants to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -36,6 +39,8 @@ pub(crate) enum Way {
     Mute,
     /// Three of ten packets are lost: all of it arrives, but late, as TCP repeats what is lost.
     Lossy,
+    /// It passes slowly: a few MiB a second on each connection.
+    Narrow,
 }
 
 /// What all connections of a door look at.
@@ -83,7 +88,7 @@ impl Door {
                     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
                     let mut cut = states.clone();
                     tokio::select! {
-                        () = pass(from_near, to_far, states.clone(), |way| matches!(way, Way::Open | Way::Lossy)) => {}
+                        () = pass(from_near, to_far, states.clone(), |way| matches!(way, Way::Open | Way::Lossy | Way::Narrow)) => {}
                         () = pass(from_far, to_near, states, |way| way != Way::Silent && way != Way::Shut) => {}
                         _ = cut.wait_for(|state| state.cuts != cuts) => {}
                     }
@@ -126,6 +131,9 @@ async fn pass(
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         late(&mut states, AGAIN, LOST).await;
+        if states.borrow().way == Way::Narrow {
+            let _ = timeout(NARROW, states.wait_for(|state| state.way != Way::Narrow)).await;
+        }
         let open = states.wait_for(|state| passes(state.way)).await.is_ok();
         if !open || to.write_all(&buffer[..count]).await.is_err() {
             return;
