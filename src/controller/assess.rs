@@ -254,7 +254,7 @@ fn without_record(view: &ClusterView, adoptable: &Result<String, String>) -> Ass
         .hint(stale_hint(view, row.primary));
     }
     if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
-        return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
+        return not_looked_at();
     }
     match adoptable {
         Ok(what) => Assessment::new(Verdict::Adopting, what.clone()),
@@ -309,7 +309,7 @@ fn stale_hint(view: &ClusterView, primary: Uuid) -> String {
 
 fn never_seen(view: &ClusterView, record: &Record) -> Assessment {
     if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
-        return Assessment::new(Verdict::Starting, "not every instance has been looked at yet");
+        return not_looked_at();
     }
     Assessment::new(
         Verdict::PrimaryLost(Loss::Brief),
@@ -330,7 +330,7 @@ fn judge_primary(
     }
     match primary.server.as_deref() {
         Some(server) => judge_answering(view, record, (primary, server), trust, now),
-        None => Assessment::new(Verdict::Starting, "not every instance has been looked at yet"),
+        None => not_looked_at(),
     }
 }
 
@@ -424,12 +424,19 @@ fn returned(view: &ClusterView, record: &Record, instance: &InstanceView, server
     )
 }
 
+fn not_looked_at() -> Assessment {
+    Assessment::new(Verdict::Starting, "not every instance has been looked at yet")
+}
+
 /// A store that was brought back from a copy does not know what came later. Every later epoch began with a write on the new
 /// primary and on `k` more, so that of the ackers of this record at most `k` may be unseen.
 fn unconfirmed(view: &ClusterView, record: &Record) -> Option<Assessment> {
     let unseen = record.ackers.iter().filter(|acker| view.by_uuid(**acker).is_none()).count();
     if !record.waits() || unseen <= usize::from(record.wait_count) {
         return None;
+    }
+    if view.instances.iter().any(|instance| instance.reach == Reach::NotYet) {
+        return Some(not_looked_at());
     }
     let names: Vec<&str> =
         view.instances.iter().filter(|one| one.server.is_none()).map(|one| &*one.name).collect();

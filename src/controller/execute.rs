@@ -14,10 +14,10 @@ use super::desk::Desk;
 use super::events::move_events;
 use super::instance_operations::{InstanceOperations, POLL};
 use super::plan::{self, Step};
-use super::record::{Guarantee, Record};
+use super::record::{Guarantee, OperationRecord, Record};
 use super::statements::Grammar;
 use super::store::StoreError;
-use super::view::InstanceView;
+use super::view::{InstanceView, Thread};
 
 /// How fresh looks at the members may take before a server is fenced that somebody may have promoted.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,11 +47,7 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
             let taken = desk.observers.take_lock(id.index()).await;
             taken.then_some(()).ok_or(StepError::Gone("the lock was not given"))
         }
-        Step::CloseOperation => {
-            let closed = desk.close_left_behind(&record(desk)?);
-            desk.change(|record| *record = closed)?;
-            Ok(())
-        }
+        Step::CloseOperation => close_operation(desk).await,
         Step::Fence(id) => fence(desk, *id).await,
         Step::StopWaiting(id) => {
             let (server, grammar) = server(desk, *id)?;
@@ -109,6 +105,23 @@ fn server(desk: &Desk, id: InstanceId) -> Result<(&InstanceOperations, Grammar),
 
 fn record(desk: &Desk) -> Result<Record, StepError> {
     desk.record().ok_or(StepError::Gone("there is no record"))
+}
+
+/// Closes an operation that a killed Sluice has left. A switchover may have pointed the old primary at its target: before
+/// it is seen not to follow, nobody must forget that it may acknowledge there.
+async fn close_operation(desk: &Desk) -> Result<(), StepError> {
+    let left = record(desk)?;
+    if let Some(old) = left.operation.as_ref().and_then(OperationRecord::moved) {
+        let old = desk.view().by_uuid(old).map(|view| view.id);
+        let (old, grammar) = server(desk, old.ok_or(StepError::Gone("the old primary was never seen"))?)?;
+        let (receiver, _) = old.receiver().await?;
+        if receiver != Thread::Stopped {
+            old.stop_receiver(grammar).await?;
+        }
+    }
+    let closed = desk.close_left_behind(&left);
+    desk.change(|record| *record = closed)?;
+    Ok(())
 }
 
 /// Takes an acker that is no more out of the record: only after a write that the others acknowledged, so that they have

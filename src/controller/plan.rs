@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::adopt::Policy;
 use super::assess::{Assessment, Verdict};
-use super::record::{Guarantee, Mark, MarkKind, OperationRecord, Phase, Record};
+use super::record::{Guarantee, Mark, MarkKind, Phase, Record};
 use super::statements;
 use super::view::{BootView, ClusterView, InstanceView, LockView, SemiSyncView, ServerView, Switch, Thread};
 
@@ -103,10 +103,8 @@ pub fn plan(
         return fences(view, record, &assessment.verdict);
     }
     let mut steps = locks(view);
-    if let Some(operation) = &record.operation
-        && let Some(step) = close(view, record, operation)
-    {
-        steps.push(step);
+    if record.operation.is_some() {
+        steps.push(Step::CloseOperation);
         return steps;
     }
     steps.extend(fences(view, record, &assessment.verdict));
@@ -141,18 +139,6 @@ pub fn plan(
         steps.extend(unfenced.map(|(instance, _)| Step::PersistBoot(instance.id)));
     }
     steps
-}
-
-/// How an operation is closed that a killed Sluice has left. A switchover may have pointed the old primary at its target:
-/// before that is taken back, nobody must forget that it may acknowledge there.
-fn close(view: &ClusterView, record: &Record, operation: &OperationRecord) -> Option<Step> {
-    if operation.moved().is_none() {
-        return Some(Step::CloseOperation);
-    }
-    let (primary, server) = view.live().find(|(_, server)| server.uuid == record.primary)?;
-    let follows =
-        server.channel.as_ref().is_some_and(|channel| server.executed.contains_set(&channel.received));
-    Some(if follows { Step::ForgetSource(primary.id) } else { Step::CloseOperation })
 }
 
 /// Only a verdict under which this Sluice is surely the one in charge.
