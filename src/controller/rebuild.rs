@@ -231,8 +231,9 @@ pub fn own_transactions(server: &ServerView, primary: &ServerView) -> (GtidSet, 
 fn acting(assessment: &Assessment, is_acker: bool) -> Result<(), Objection> {
     let allowed = match assessment.verdict {
         Verdict::Healthy | Verdict::SecondWritable(_) => true,
-        // Whoever acknowledges nothing is missed by nobody.
-        Verdict::SemiSyncStarved => !is_acker,
+        // Whoever acknowledges nothing is missed by nobody, and may be the one that commits wait for: also the one that is to
+        // show that the primary of before may be opened.
+        Verdict::SemiSyncStarved | Verdict::PrimaryReturned(_) => !is_acker,
         Verdict::Starting
         | Verdict::Unadopted
         | Verdict::Adopting
@@ -244,7 +245,6 @@ fn acting(assessment: &Assessment, is_acker: bool) -> Result<(), Objection> {
         | Verdict::PrimarySuspected
         | Verdict::PrimaryLost(_)
         | Verdict::LostQuorum
-        | Verdict::PrimaryReturned(_)
         | Verdict::PrimaryBehind => false,
     };
     let (verdict, evidence) = (assessment.verdict.as_str(), assessment.evidence.clone());

@@ -350,11 +350,14 @@ impl Stage {
             self.adopt(primary.map(|server| server.name.clone()));
         }
         let Some(donor) = world.recorded_primary() else { return };
-        if !["healthy", "semi_sync_starved"].contains(&status.verdict.as_str()) {
+        let all = ["healthy", "semi_sync_starved"].contains(&status.verdict.as_str());
+        if !all && status.verdict != "primary_returned" {
             return;
         }
+        let ackers = world.record().map(|record| record.ackers.clone()).unwrap_or_default();
         for (index, instance) in status.instances.iter().enumerate() {
-            if index != donor && instance.reachable && instance.errant.is_some() {
+            let may = all || !ackers.contains(&world.servers[index].uuid);
+            if index != donor && may && instance.reachable && instance.errant.is_some() {
                 world.rebuild(index, donor);
             }
         }

@@ -66,8 +66,14 @@ fn nothing_is_dropped_while_roles_are_in_doubt() {
     let broken = Record { guarantee: Guarantee::Broken, ..record(3) };
     let refused = recipient(&view, &broken, &well(), "db3", OwnTransactions::Keep);
     assert_eq!(refused, Err(Objection::Doubt("db3".into())));
-    let starved = judged(Verdict::SemiSyncStarved);
-    assert!(recipient(&view, &record(3), &starved, "db3", OwnTransactions::Keep).is_err());
+    let others = Record { ackers: vec![uuid(2)], ..record(3) };
+    for verdict in [Verdict::SemiSyncStarved, Verdict::PrimaryReturned(InstanceId(0))] {
+        let fill = |record: &Record| {
+            recipient(&view, record, &judged(verdict.clone()), "db3", OwnTransactions::Keep)
+        };
+        assert!(fill(&record(3)).is_err(), "an acker is needed");
+        assert!(fill(&others).is_ok(), "it may be the one that writes wait for");
+    }
 }
 
 #[test]
