@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::operator::Command;
 use crate::server::{Run, Server};
 use crate::world::{MS, SECOND, Time, World};
 
@@ -30,8 +31,8 @@ pub(crate) enum Fault {
     StopStarved(usize, Time, Time, Time),
     /// Sluice is killed after so many more statements.
     KillSluice(u64),
-    /// An operator wants another primary: the one with this number, if any.
-    Switchover(Option<usize>),
+    /// An operator types something.
+    Command(Command),
     /// Sluice is started again with the store as it was long ago, or with an empty one. Nothing else is wrong just
     /// then: a store and a server lost at once is more than is promised to be noticed.
     OldStore(Copy),
@@ -57,7 +58,7 @@ impl Fault {
         };
         let short = random.between(100 * MS, 4 * SECOND);
         let long = random.between(200 * MS, 12 * SECOND);
-        match random.below(45) / 2 {
+        match random.below(51) / 2 {
             0..=3 => Self::Kill(target, long),
             4..=5 => Self::Stop(target, long),
             6..=8 => Self::Freeze(target, if random.chance(50) { short } else { long }),
@@ -71,11 +72,12 @@ impl Fault {
             14 => Self::Mute(random.below(members), short),
             15 => Self::Stall(random.below(members), long),
             16..=17 => Self::KillSluice(random.between(1, 60)),
-            18..=19 => Self::Switchover(random.chance(50).then(|| random.below(members))),
+            18..=19 => Self::Command(Command::Switchover(random.chance(50).then(|| random.below(members)))),
             20..=21 => {
                 let first = random.between(100 * MS, SECOND);
                 Self::StopStarved(target, first, first + random.between(SECOND, 4 * SECOND), long)
             }
+            22..=24 => Self::Command(Command::draw(random, members)),
             _ => Self::OldStore(if random.chance(50) { Copy::Old } else { Copy::Empty }),
         }
     }
@@ -139,7 +141,7 @@ impl World {
             Fault::Mute(server, time) => self.servers[server].mute_until = now + time,
             Fault::Stall(server, time) => self.servers[server].stalled_until = now + time,
             Fault::OldStore(_) => self.heal(),
-            Fault::KillSluice(_) | Fault::Switchover(_) => {}
+            Fault::KillSluice(_) | Fault::Command(_) => {}
         }
     }
 

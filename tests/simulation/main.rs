@@ -24,6 +24,7 @@ mod checks;
 mod client;
 mod faults;
 mod ledger;
+mod operator;
 mod random;
 mod run;
 mod server;

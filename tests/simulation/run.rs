@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::config::Config;
-use sluice::controller::api::{ControllerHandle, Request, Status, SwitchoverRequest};
+use sluice::controller::api::Status;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{write_directly_for_ever, write_for_ever};
 use crate::faults::{Copy, Fault, duration};
 use crate::ledger::Outcome;
+use crate::operator::Operator;
 use crate::random::Random;
 use crate::server::Server;
 use crate::sluice::{Sluice, config, store_folder};
@@ -214,7 +215,7 @@ impl Stage {
                     let mut world = self.world.lock();
                     world.kill_at = Some(world.statements + statements);
                 }
-                Fault::Switchover(to) => self.switchover(to).await,
+                Fault::Command(command) => self.operator().types(command).await,
                 Fault::OldStore(copy) => self.replace_store(copy).await,
                 Fault::Kill(..)
                 | Fault::Stop(..)
@@ -249,12 +250,9 @@ impl Stage {
         self.start();
     }
 
-    async fn switchover(&mut self, to: Option<usize>) {
-        let Some(sluice) = &self.sluice else { return };
-        let to = to.map(|index| format!("db{}", index + 1));
-        let request = Request::Switchover(SwitchoverRequest { to, ..SwitchoverRequest::default() });
-        let answered = timeout(Duration::from_secs(1), sluice.handle.ask(request)).await;
-        self.world.lock().note(|| format!("operator: switchover: {answered:?}"));
+    /// The human in front of this Sluice.
+    fn operator(&self) -> Operator {
+        Operator::of(&self.world, self.sluice.as_ref().map(|sluice| sluice.handle.clone()))
     }
 
     fn status(&self) -> Option<Arc<Status>> {
@@ -302,7 +300,7 @@ impl Stage {
                 }
             }
             if Instant::now() >= operator {
-                self.operate();
+                self.operator().looks();
                 operator = Instant::now() + OPERATOR;
             }
             self.pass(LOOK_EVERY).await;
@@ -314,59 +312,6 @@ impl Stage {
     fn is_well(&self) -> bool {
         let published = self.sluice.as_ref().is_some_and(|sluice| sluice.feed.topology().primary().is_some());
         published && self.status().is_some_and(|status| is_ready(&status))
-    }
-
-    /// A human looks at the status: rebuilds who has transactions of its own, and, before there is a record, closes
-    /// what was started writable and starts replicas that were persisted not to start by themselves.
-    fn operate(&self) {
-        let Some(status) = self.status() else { return };
-        let mut world = self.world.lock();
-        if status.verdict == "unadopted" {
-            world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
-            if world.servers.iter().all(|server| server.read_only) {
-                let fullest = world.servers.iter().max_by_key(|server| server.log.len());
-                self.adopt(fullest.map(|server| server.name.clone()));
-            }
-            for index in 1..world.servers.len() {
-                if world.servers[index].read_only {
-                    world.start_receiver(index);
-                    world.start_applier(index);
-                }
-            }
-        }
-        if status.verdict == "opened_by_hand" {
-            // A program wrote past Sluice to a server that was started writable: nobody meant that one to be the primary.
-            let recorded = world.record().map(|record| record.primary);
-            let others = world.servers.iter_mut().filter(|server| Some(server.uuid) != recorded);
-            others.for_each(|server| server.read_only = true);
-        }
-        if status.verdict == "stale_record" {
-            // Who is to be the primary has to apply what it has received.
-            (0..world.servers.len()).for_each(|index| world.start_applier(index));
-            let newest =
-                world.servers.iter().filter_map(|server| server.epoch.as_ref()).max_by_key(|row| row.epoch);
-            let primary =
-                newest.and_then(|row| world.servers.iter().find(|server| server.uuid == row.primary));
-            self.adopt(primary.map(|server| server.name.clone()));
-        }
-        let Some(donor) = world.recorded_primary() else { return };
-        let all = ["healthy", "semi_sync_starved"].contains(&status.verdict.as_str());
-        if !all && status.verdict != "primary_returned" {
-            return;
-        }
-        let ackers = world.record().map(|record| record.ackers.clone()).unwrap_or_default();
-        for (index, instance) in status.instances.iter().enumerate() {
-            let may = all || !ackers.contains(&world.servers[index].uuid);
-            if index != donor && may && instance.reachable && instance.errant.is_some() {
-                world.rebuild(index, donor);
-            }
-        }
-    }
-
-    fn adopt(&self, primary: Option<String>) {
-        if let (Some(primary), Some(sluice)) = (primary, &self.sluice) {
-            tokio::task::spawn_local(adopt(self.world.clone(), sluice.handle.clone(), primary));
-        }
     }
 
     async fn writes_go_on(&mut self) -> bool {
@@ -420,31 +365,6 @@ impl Stage {
             epochs: world.ledger.epoch,
             virtual_seconds: world.now as f64 / 1e6,
         }
-    }
-}
-
-/// A human adopts a primary, and does what it takes: a member that has more than it was in quarantine, and is rebuilt;
-/// another one that takes writes is closed.
-async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
-    let request = Request::Adopt { primary: primary.clone(), who: "operator".into() };
-    let answered = handle.ask(request).await;
-    let more = answered.as_ref().err().and_then(|refusal| {
-        let (_, rest) = refusal.reason.split_once("lacks transactions that ")?;
-        Some(rest.split(' ').next()?.to_owned())
-    });
-    let mut world = world.lock();
-    world.note(|| format!("operator: adopt: {answered:?}"));
-    let names: Vec<String> = world.servers.iter().map(|server| server.name.clone()).collect();
-    let place = |name: &str| names.iter().position(|one| one == name);
-    let writable = answered
-        .as_ref()
-        .err()
-        .and_then(|refusal| refusal.reason.split_once(" is writable: stop its writes"));
-    if let Some(writable) = writable.and_then(|(name, _)| place(name)) {
-        world.servers[writable].read_only = true;
-    }
-    if let (Some(errant), Some(donor)) = (more.as_deref().and_then(place), place(&primary)) {
-        world.rebuild(errant, donor);
     }
 }
 

@@ -1,0 +1,174 @@
+//! What a human types, and what one does after a look at the status.
+
+use std::time::Duration;
+
+use sluice::controller::api::{ControllerHandle, MarkTerms, Request, Status, SwitchoverRequest};
+use sluice::controller::record::MarkKind;
+use tokio::time::timeout;
+
+use crate::random::Random;
+use crate::world::Shared;
+
+/// What is typed while things go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Another primary: the one with this number, if any.
+    Switchover(Option<usize>),
+    /// An instance is taken out.
+    Mark(MarkKind, usize),
+    /// It is given back.
+    Unmark(usize),
+    /// Nobody is to be promoted.
+    Pause,
+    /// Somebody may be again.
+    Resume,
+}
+
+impl Command {
+    /// One that is no change of the primary.
+    pub(crate) fn draw(random: &mut Random, members: usize) -> Self {
+        let index = random.below(members);
+        match random.below(10) {
+            0..=2 => Self::Mark(MarkKind::Maintenance, index),
+            3..=4 => Self::Mark(MarkKind::Drain, index),
+            5 => Self::Mark(MarkKind::Quarantine, index),
+            6..=7 => Self::Unmark(index),
+            8 => Self::Pause,
+            _ => Self::Resume,
+        }
+    }
+}
+
+const WHO: &str = "operator";
+
+/// A human in front of a Sluice, if one runs.
+pub(crate) struct Operator {
+    world: Shared,
+    handle: Option<ControllerHandle>,
+}
+
+impl Operator {
+    pub(crate) fn of(world: &Shared, handle: Option<ControllerHandle>) -> Self {
+        Self { world: world.clone(), handle }
+    }
+
+    pub(crate) async fn types(&self, command: Command) {
+        let Some(handle) = &self.handle else { return };
+        let name = |index: usize| format!("db{}", index + 1);
+        let request = match command {
+            Command::Switchover(to) => {
+                Request::Switchover(SwitchoverRequest { to: to.map(name), ..SwitchoverRequest::default() })
+            }
+            Command::Mark(kind, index) => Request::Mark { kind, name: name(index), terms: terms() },
+            Command::Unmark(index) => unmark(name(index)),
+            Command::Pause => Request::Pause(terms()),
+            Command::Resume => Request::Resume { who: WHO.into() },
+        };
+        let answered = timeout(Duration::from_secs(1), handle.ask(request)).await;
+        self.world.lock().note(|| format!("operator: {command:?}: {answered:?}"));
+    }
+
+    fn takes_back(&self, status: &Status) {
+        let marked = status.instances.iter().filter(|instance| instance.mark.is_some());
+        let marks = marked.map(|instance| unmark(instance.name.clone()));
+        let pause = status.paused.is_some().then(|| Request::Resume { who: WHO.into() });
+        let requests: Vec<Request> = marks.chain(pause).collect();
+        let Some(handle) = self.handle.clone().filter(|_| !requests.is_empty()) else { return };
+        let world = self.world.clone();
+        tokio::task::spawn_local(async move {
+            for request in requests {
+                let answered = handle.ask(request.clone()).await;
+                world.lock().note(|| format!("operator: {request:?}: {answered:?}"));
+            }
+        });
+    }
+
+    /// Looks at the status: takes back what was marked or paused, rebuilds who has transactions of its own, and, before there is a record, closes
+    /// what was started writable and starts replicas that were persisted not to start by themselves.
+    pub(crate) fn looks(&self) {
+        let Some(handle) = &self.handle else { return };
+        let status = handle.status();
+        self.takes_back(&status);
+        let mut world = self.world.lock();
+        if status.verdict == "unadopted" {
+            world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
+            if world.servers.iter().all(|server| server.read_only) {
+                let fullest = world.servers.iter().max_by_key(|server| server.log.len());
+                self.adopt(fullest.map(|server| server.name.clone()));
+            }
+            for index in 1..world.servers.len() {
+                if world.servers[index].read_only {
+                    world.start_receiver(index);
+                    world.start_applier(index);
+                }
+            }
+        }
+        if status.verdict == "opened_by_hand" {
+            // A program wrote past Sluice to a server that was started writable: nobody meant that one to be the primary.
+            let recorded = world.record().map(|record| record.primary);
+            let others = world.servers.iter_mut().filter(|server| Some(server.uuid) != recorded);
+            others.for_each(|server| server.read_only = true);
+        }
+        if status.verdict == "stale_record" {
+            // Who is to be the primary has to apply what it has received.
+            (0..world.servers.len()).for_each(|index| world.start_applier(index));
+            let newest =
+                world.servers.iter().filter_map(|server| server.epoch.as_ref()).max_by_key(|row| row.epoch);
+            let primary =
+                newest.and_then(|row| world.servers.iter().find(|server| server.uuid == row.primary));
+            self.adopt(primary.map(|server| server.name.clone()));
+        }
+        let Some(donor) = world.recorded_primary() else { return };
+        let all = ["healthy", "semi_sync_starved"].contains(&status.verdict.as_str());
+        if !all && status.verdict != "primary_returned" {
+            return;
+        }
+        let ackers = world.record().map(|record| record.ackers.clone()).unwrap_or_default();
+        for (index, instance) in status.instances.iter().enumerate() {
+            let may = all || !ackers.contains(&world.servers[index].uuid);
+            if index != donor && may && instance.reachable && instance.errant.is_some() {
+                world.rebuild(index, donor);
+            }
+        }
+    }
+
+    fn adopt(&self, primary: Option<String>) {
+        if let (Some(primary), Some(handle)) = (primary, &self.handle) {
+            tokio::task::spawn_local(adopt(self.world.clone(), handle.clone(), primary));
+        }
+    }
+}
+
+/// Without a time: wall clocks stand still here.
+fn terms() -> MarkTerms {
+    MarkTerms { who: WHO.into(), ..MarkTerms::default() }
+}
+
+fn unmark(name: String) -> Request {
+    Request::Unmark { kind: None, name, who: WHO.into() }
+}
+
+/// A human adopts a primary, and does what it takes: a member that has more than it was in quarantine, and is rebuilt;
+/// another one that takes writes is closed.
+async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
+    let request = Request::Adopt { primary: primary.clone(), who: WHO.into() };
+    let answered = handle.ask(request).await;
+    let more = answered.as_ref().err().and_then(|refusal| {
+        let (_, rest) = refusal.reason.split_once("lacks transactions that ")?;
+        Some(rest.split(' ').next()?.to_owned())
+    });
+    let mut world = world.lock();
+    world.note(|| format!("operator: adopt: {answered:?}"));
+    let names: Vec<String> = world.servers.iter().map(|server| server.name.clone()).collect();
+    let place = |name: &str| names.iter().position(|one| one == name);
+    let writable = answered
+        .as_ref()
+        .err()
+        .and_then(|refusal| refusal.reason.split_once(" is writable: stop its writes"));
+    if let Some(writable) = writable.and_then(|(name, _)| place(name)) {
+        world.servers[writable].read_only = true;
+    }
+    if let (Some(errant), Some(donor)) = (more.as_deref().and_then(place), place(&primary)) {
+        world.rebuild(errant, donor);
+    }
+}
