@@ -183,7 +183,7 @@ fn statements_read_and_are_written_the_same() {
                     let rebuilt = view.rebuild(statement, types.as_ref(), agreed).unwrap();
                     let whole = [&rebuilt.head[..], &payload[rebuilt.values_at..]].concat();
                     assert_eq!(whole, with_count(payload, &view, agreed), "{}", client.name);
-                    *types = view.types.map(|types| types.to_bound(*parameters)).or(types.take());
+                    *types = view.types.map(|types| types.first(*parameters).to_bound()).or(types.take());
                     executions.set(executions.get() + 1);
                 }
                 Command::StmtSendLongData { statement, parameter, data } => {

@@ -1,12 +1,15 @@
-//! Read buffers that nobody uses at the moment: a connection has one only while bytes of it are in flight, and the next
-//! one that is read takes it over, so that a statement allocates none. Each thread has its own; connections stay on
-//! their worker while they are in use.
+//! Buffers that nobody uses at the moment: a connection has one only while bytes of it are in flight, and the next one that
+//! is read or put together takes it over, so that a statement allocates none. Each thread has its own; connections stay
+//! on their worker while they are in use.
 //!
 //! Never here: a buffer with something in it, more than a fixed number of them.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
 use bytes::BytesMut;
+use sluice_protocol::frame_payload;
+use sluice_protocol::packet::{HEADER_LEN, MAX_FRAME_PAYLOAD};
 
 /// Room in a fresh buffer, bytes. Two of MySQL's default network buffers: large results are read in few calls.
 pub(super) const ROOM: usize = 32 * 1024;
@@ -41,6 +44,42 @@ pub(crate) fn take_back(mut buffer: BytesMut) {
     });
 }
 
+/// Bytes put together in a buffer that goes back where it came from when they are dropped.
+#[derive(Debug)]
+pub(crate) struct Lent(BytesMut);
+
+impl Lent {
+    /// `payload` as frames from number 0 on.
+    pub(crate) fn framed(payload: &[u8]) -> Self {
+        let headers = HEADER_LEN * (payload.len() / MAX_FRAME_PAYLOAD + 1);
+        let bytes = payload.len() + headers;
+        // A spare buffer would have to grow, and be lost by it.
+        let mut buffer = if bytes > ROOM { BytesMut::with_capacity(bytes) } else { lend() };
+        frame_payload(&mut buffer, &mut 0, payload);
+        Self(buffer)
+    }
+}
+
+impl Deref for Lent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        take_back(std::mem::take(&mut self.0));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Buf;
@@ -57,6 +96,23 @@ mod tests {
         let again = lend();
         assert!(again.is_empty() && again.capacity() >= ROOM);
         assert_eq!(again.as_ptr(), place.wrapping_sub(3), "it is the same one");
+    }
+
+    #[test]
+    fn frames_are_put_together_in_a_spare_buffer_if_they_fit() {
+        let spare = lend();
+        let place = spare.as_ptr();
+        take_back(spare);
+        let mut small = Lent::framed(b"\x0e");
+        assert_eq!((small.as_ptr(), &small[..]), (place, &b"\x01\0\0\0\x0e"[..]));
+        small.fill(7);
+        drop(small);
+        let large = Lent::framed(&vec![1; MAX_FRAME_PAYLOAD + KEPT]);
+        let length = MAX_FRAME_PAYLOAD + KEPT + 2 * HEADER_LEN;
+        assert_eq!((large.len(), large.0.capacity()), (length, length), "room for both headers");
+        drop(large);
+        assert_eq!(lend().as_ptr(), place);
+        assert_eq!(BUFFERS.with(|buffers| buffers.borrow().len()), 0, "the large one is gone");
     }
 
     #[test]

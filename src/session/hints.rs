@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use sluice_protocol::command::{Attribute, ExecuteView, QueryView};
-use sluice_protocol::{Capabilities, GtidSet, Malformed, frame_payload};
+use sluice_protocol::{Capabilities, GtidSet, Malformed};
 use sluice_routing::hint::Wish;
 use sluice_routing::topology::InstanceId;
 
 use super::Session;
+use crate::backend::buffers::Lent;
 
 /// How our own attributes begin.
 const NAMESPACE: &[u8] = b"sluice.";
@@ -105,14 +105,12 @@ impl Session {
         instance: InstanceId,
         view: &QueryView<'_>,
         frames: Option<&[u8]>,
-    ) -> Option<BytesMut> {
+    ) -> Option<Lent> {
         let client = self.client_capabilities();
         let server = self.backends.get_mut(instance)?.connection.capabilities;
         if frames.is_some() && same_form(client, server) {
             return None;
         }
-        let mut built = BytesMut::new();
-        frame_payload(&mut built, &mut 0, &view.build(server, |attribute| !is_own(attribute)));
-        Some(built)
+        Some(Lent::framed(&view.build(server, |attribute| !is_own(attribute))))
     }
 }

@@ -6,7 +6,8 @@
 //! Never here: the choice of a server, a packet's layout.
 
 use bytes::BytesMut;
-use sluice_protocol::command::{ExecuteView, build, replace_statement};
+use sluice_protocol::command::{BoundTypes, ExecuteView, build, replace_statement};
+use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::response::Expect;
 use sluice_protocol::{StatusFlags, frame_payload};
 use sluice_routing::intent::{Intent, PrimaryNeed, Statement};
@@ -20,6 +21,7 @@ use super::prepared::{Attached, Prepared, StatementKey};
 use super::relay::Told;
 use super::statement::{Body, Job};
 use super::{End, Session};
+use crate::backend::buffers::Lent;
 
 impl Session {
     /// COM_STMT_PREPARE
@@ -89,9 +91,9 @@ impl Session {
             return self.fail(&Failure::Client(ClientFault::MalformedPacket)).await;
         };
         if let Some(types) = view.types {
-            let bound = types.to_bound(prepared.parameters);
-            if prepared.types.as_ref() != Some(&bound) {
-                prepared.types = Some(bound);
+            let types = types.first(prepared.parameters);
+            if prepared.types.as_ref().map(BoundTypes::view) != Some(types) {
+                prepared.types = Some(types.to_bound());
             }
         }
         let mut statement = prepared.statement.clone();
@@ -213,7 +215,7 @@ impl Session {
         client_id: u32,
         key: StatementKey,
         payload: &[u8],
-    ) -> Result<BytesMut, NotReady> {
+    ) -> Result<Lent, NotReady> {
         let capabilities = self.client_capabilities();
         let limit = self.context.statements_per_connection();
         let (Some(backend), Some(prepared)) =
@@ -231,21 +233,16 @@ impl Session {
         let view =
             ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
         let same_form = super::hints::same_form(capabilities, backend.connection.capabilities);
-        let mut rebuilt = Vec::with_capacity(payload.len() + 16);
         let knows_types = backend.statements.knows_types(key, prepared.types.as_ref());
         if same_form && (knows_types || view.types.is_some() || prepared.parameters == 0) {
-            rebuilt.extend_from_slice(payload);
-            replace_statement(&mut rebuilt, server_id).map_err(|_| NotReady::Lost)?;
-        } else {
-            let head = view
-                .rebuild(server_id, prepared.types.as_ref(), backend.connection.capabilities)
-                .map_err(|_| NotReady::Lost)?;
-            rebuilt.extend_from_slice(&head.head);
-            rebuilt.extend_from_slice(payload.get(head.values_at..).unwrap_or_default());
+            return framed_for(server_id, payload);
         }
-        let mut frames = BytesMut::with_capacity(rebuilt.len() + 4);
-        frame_payload(&mut frames, &mut 0, &rebuilt);
-        Ok(frames)
+        let head = view
+            .rebuild(server_id, prepared.types.as_ref(), backend.connection.capabilities)
+            .map_err(|_| NotReady::Lost)?;
+        let mut rebuilt = head.head;
+        rebuilt.extend_from_slice(payload.get(head.values_at..).unwrap_or_default());
+        framed_for(server_id, &rebuilt)
     }
 
     /// An execution has been answered: the connection now knows the types that were bound, if it took them.
@@ -262,7 +259,7 @@ impl Session {
         instance: InstanceId,
         client_id: u32,
         payload: &[u8],
-    ) -> Result<BytesMut, NotReady> {
+    ) -> Result<Lent, NotReady> {
         let limit = self.context.statements_per_connection();
         let (Some(backend), Some(prepared)) =
             (self.backends.get_mut(instance), self.statements.get(client_id))
@@ -270,11 +267,7 @@ impl Session {
             return Err(NotReady::Lost);
         };
         let server_id = backend.prepared(prepared, prepared.key.alone(client_id), limit).await?;
-        let mut copy = payload.to_vec();
-        replace_statement(&mut copy, server_id).map_err(|_| NotReady::Lost)?;
-        let mut frames = BytesMut::with_capacity(copy.len() + 4);
-        frame_payload(&mut frames, &mut 0, &copy);
-        Ok(frames)
+        framed_for(server_id, payload)
     }
 
     fn attach(&mut self, client_id: u32, attached: Attached) {
@@ -295,6 +288,15 @@ impl Session {
             backend.statements.close(key);
         }
     }
+}
+
+/// A command on a statement, as frames for the server that knows it by this id.
+fn framed_for(server_id: u32, payload: &[u8]) -> Result<Lent, NotReady> {
+    let mut frames = Lent::framed(payload);
+    // The id stands in the first frame, however many there are.
+    let first = frames.get_mut(HEADER_LEN..).unwrap_or_default();
+    replace_statement(first, server_id).map_err(|_| NotReady::Lost)?;
+    Ok(frames)
 }
 
 /// Where to prepare: where the statement would be executed, for a statement about the last one where that ran; KILL and

@@ -4,7 +4,6 @@
 //!
 //! Never here: the choice of a server, a packet's layout, words for a client.
 
-use bytes::BytesMut;
 use sluice_protocol::command::QueryView;
 use sluice_protocol::response::{Expect, ResponseRelay};
 use sluice_routing::decide::Listener;
@@ -22,6 +21,7 @@ use super::prepared::StatementKey;
 use super::put_off::unsent;
 use super::relay::{Cut, Delivered, HoldBack, Shown, Told, relay_answer};
 use super::{End, Session};
+use crate::backend::buffers::Lent;
 use crate::feed::registry::Order;
 
 /// Something to run: bytes for a server, and what is known of them.
@@ -229,6 +229,7 @@ impl Session {
         if let Err(cut) = sent {
             return Err(self.after_cut(instance, job, &cut));
         }
+        drop(frames); // who waits for an answer needs no room for the command
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
         let (mut told, ledger) = (Told::default(), self.reading.ledger());
         let server = &mut backend.connection.io;
@@ -364,7 +365,7 @@ impl Session {
     }
 
     /// The job's frames for this connection, if they differ from what the client sent.
-    async fn frames_for(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Option<BytesMut>, Next> {
+    async fn frames_for(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Option<Lent>, Next> {
         match job.body {
             Body::Frames(_) => Ok(None),
             Body::Query { view, frames } => Ok(self.query_frames(instance, &view, frames)),

@@ -40,18 +40,22 @@ enum Layout {
 }
 
 impl TypesView<'_> {
-    /// A copy of the first `count` that outlives the packet: attributes, which stand behind the parameters, are sent with
-    /// their types each time.
+    /// The first `count` alone: attributes, which stand behind the parameters, are sent with their types each time.
     #[must_use]
-    pub fn to_bound(&self, count: u16) -> BoundTypes {
+    pub fn first(self, count: u16) -> Self {
         let mut reader = Reader::new(self.raw);
         let kept = (0..count).try_fold(0, |_, _| {
             self.next_type(&mut reader)?;
             Ok::<_, Malformed>(self.raw.len() - reader.remaining())
         });
-        let whole = (self.count, self.raw);
-        let (count, raw) = kept.ok().and_then(|end| Some((count, self.raw.get(..end)?))).unwrap_or(whole);
-        BoundTypes { count, layout: self.layout, raw: raw.into() }
+        let raw = kept.ok().and_then(|end| self.raw.get(..end));
+        raw.map_or(self, |raw| Self { count, layout: self.layout, raw })
+    }
+
+    /// A copy that outlives the packet.
+    #[must_use]
+    pub fn to_bound(&self) -> BoundTypes {
+        BoundTypes { count: self.count, layout: self.layout, raw: self.raw.into() }
     }
 
     /// The type at the reader, and moves behind its name if there is one.
@@ -95,7 +99,9 @@ impl BoundTypes {
         self.raw.len()
     }
 
-    fn view(&self) -> TypesView<'_> {
+    /// The same as they would stand in a packet.
+    #[must_use]
+    pub fn view(&self) -> TypesView<'_> {
         TypesView { count: self.count, layout: self.layout, raw: &self.raw }
     }
 }
@@ -363,7 +369,7 @@ mod tests {
         let first = execution(PLAIN, Some(&[8, 253]), 2, b"first values");
         let second = execution(PLAIN, None, 2, b"second values");
         let first = ExecuteView::parse(&first, 2, PLAIN).unwrap();
-        let types = first.types.unwrap().to_bound(2);
+        let types = first.types.unwrap().first(2).to_bound();
         assert_eq!((types.count(), types.footprint()), (2, 4));
         let view = ExecuteView::parse(&second, 2, PLAIN).unwrap();
         assert_eq!(view.rebuild(5, None, PLAIN), Err(ExecuteError::TypesUnknown(2)));
@@ -407,7 +413,7 @@ mod tests {
         let none = ExecuteView::parse(&none, 1, NAMED).unwrap();
         assert_eq!((none.parameters, none.nulls), (1, &[0][..]));
         assert!(none.rebuild(1, None, PLAIN).is_ok());
-        assert_eq!(view.types.unwrap().to_bound(1).count(), 1);
+        assert_eq!(view.types.unwrap().first(1).to_bound().count(), 1);
         let cut = &payload[..payload.len() - 1];
         assert!(ExecuteView::parse(cut, 1, NAMED).unwrap().attributes(cut).is_err());
     }
