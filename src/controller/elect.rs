@@ -101,6 +101,9 @@ fn objection(instance: &InstanceView, primary: Option<&ServerView>) -> Option<St
     if let Err(error) = &instance.login {
         return Some(format!("a fresh login fails: {error}"));
     }
+    if server.offline.is_on() {
+        return Some("no client gets in there (offline_mode)".into());
+    }
     if !server.replicates_from(primary.uuid) {
         return Some("it does not replicate from the primary".into());
     }

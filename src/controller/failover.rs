@@ -213,6 +213,9 @@ fn objection(server: &ServerView, record: &Record) -> Option<String> {
     if server.filters > 0 {
         return Some("it has replication filters".into());
     }
+    if server.offline.is_on() {
+        return Some("no client gets in there (offline_mode)".into());
+    }
     if server.delay > 0 {
         return Some(format!("it applies with a delay of {} s", server.delay));
     }

@@ -393,6 +393,7 @@ fn read_settings(server: &mut ServerView, rows: &Rows) {
             "persisted_globals_load" => load = Switch::of(value),
             "log_bin" => log_bin = Switch::of(value),
             "log_replica_updates" => log_updates = Switch::of(value),
+            "offline_mode" => server.offline = Switch::of(value),
             "sluice filters" => server.filters = value.parse().unwrap_or_default(),
             "sluice delay" => server.delay = value.parse().unwrap_or_default(),
             "replica_net_timeout" => server.net_timeout = value.parse().unwrap_or_default(),

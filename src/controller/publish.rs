@@ -270,6 +270,12 @@ pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
         if server.lock == LockView::Free {
             alarms.push(format!("{}: the lock of this cluster is not taken yet", view.name));
         }
+        if server.offline.is_on() && !record.is_taken_apart(server.uuid) {
+            alarms.push(format!(
+                "{0}: no client gets in (offline_mode); unless somebody wants that: SET GLOBAL offline_mode=OFF on {0}",
+                view.name
+            ));
+        }
         if server.semi_sync.is_none() {
             alarms.push(format!(
                 "{}: the semi-sync plugins are missing, so it can't guarantee anything \

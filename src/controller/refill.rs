@@ -176,10 +176,13 @@ impl Refill {
         let ended = self.go().await;
         let state = match (&ended, self.job.phase) {
             (Ok(()), _) => {
+                let record = self.desk.record();
+                let leads = record.is_some_and(|record| record.primary == self.job.uuid);
                 let mut outcome = format!(
-                    "{} has the data of {} and follows the primary",
+                    "{} has the data of {} and {}",
                     self.job.member,
-                    self.job.donor.as_deref().unwrap_or("another member")
+                    self.job.donor.as_deref().unwrap_or("another member"),
+                    if leads { "is the primary" } else { "follows the primary" }
                 );
                 for remark in &self.remarks {
                     outcome = format!("{outcome}; {remark}");
@@ -238,17 +241,32 @@ impl Refill {
                 Err(Failure::Again(why)) if self.job.attempts < ATTEMPTS => {
                     self.note("join", Instant::now(), &why, "failed: another copy is needed");
                     self.failed.extend(self.job.donor.clone());
-                    self.keep(|job| job.phase = RebuildPhase::Cloning)?;
+                    self.take_apart_again().await?;
                 }
                 outcome => return outcome,
             }
         }
     }
 
+    /// A member that has joined may be elected. From the next copy on it may not, and who was elected is not copied into.
+    async fn take_apart_again(&mut self) -> Result<(), Failure> {
+        let bench = Arc::clone(&self.desk.bench).lock_owned().await;
+        let record = self.desk.record().ok_or_else(|| Failure::Unmet("the cluster is not adopted".into()))?;
+        if record.primary == self.job.uuid || record.operation.is_some() {
+            return Err(Failure::Unmet("the primary is being changed".into()));
+        }
+        self.keep(|job| job.phase = RebuildPhase::Cloning)?;
+        drop(bench);
+        Ok(())
+    }
+
     /// Fences the member again, where it can be reached, and takes the rebuild out of the record.
     async fn close(&self, state: OperationState, outcome: String, hint: Option<String>) -> OperationState {
         let fenced = match self.server() {
-            Ok((server, _)) if self.recorded() => server.close_after_copy().await.map_err(Failure::from),
+            // One that has joined was fenced before, and may be the primary by now.
+            Ok((server, _)) if self.recorded() && self.job.phase != RebuildPhase::Joining => {
+                server.close_after_copy().await.map_err(Failure::from)
+            }
             Ok(_) => Ok(()),
             Err(failure) => Err(failure),
         };

@@ -101,7 +101,7 @@ pub const SETTINGS: &str = "SELECT LOWER(variable_name), variable_value \
      UNION ALL SELECT LOWER(variable_name), variable_value FROM performance_schema.global_variables \
      WHERE variable_name LIKE 'rpl\\_semi\\_sync\\_%' OR variable_name IN \
      ('gtid_mode','replica_net_timeout','slave_net_timeout','max_connections','log_bin','log_replica_updates',\
-     'log_slave_updates','persisted_globals_load') \
+     'log_slave_updates','persisted_globals_load','offline_mode') \
      UNION ALL SELECT 'sluice filters', COUNT(*) FROM performance_schema.replication_applier_filters \
      WHERE filter_rule<>'' \
      UNION ALL SELECT 'sluice at work', COUNT(*) FROM performance_schema.processlist \

@@ -128,6 +128,8 @@ pub struct ServerView {
     pub logs: Switch,
     /// Replication filters.
     pub filters: u32,
+    /// Lets no client in.
+    pub offline: Switch,
     /// Configured delay of its applier, seconds.
     pub delay: u32,
     /// Settings it does not boot with as a member should.

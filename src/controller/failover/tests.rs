@@ -182,7 +182,8 @@ fn a_floor_that_nobody_has_stops_everything() {
 #[test]
 fn hard_filters_come_before_wishes() {
     let wishes = [Promotion::Neutral, Promotion::Prefer, Promotion::Neutral];
-    let loses: [(fn(&mut ClusterView), &str); 7] = [
+    let loses: [(fn(&mut ClusterView), &str); 8] = [
+        (|v| spoil(v, 2, |s| s.offline = Switch::On), "offline_mode"),
         (|v| spoil(v, 2, |s| s.read_only = Switch::Off), "fenced first"),
         (|v| spoil(v, 2, |s| s.logs = Default::default()), "binary log"),
         (|v| spoil(v, 2, |s| s.filters = 1), "filters"),

@@ -77,6 +77,9 @@ impl Refill {
         loop {
             let (view, record) = (self.desk.view(), self.desk.record());
             let record = record.ok_or_else(|| Failure::Unmet("the cluster is not adopted".into()))?;
+            if record.primary == self.job.uuid {
+                return Ok("it has become the primary".into());
+            }
             let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
             let member = view.instances.get(self.member.index()).and_then(InstanceView::live);
             if let (Some(primary), Some(member)) = (primary, member) {
