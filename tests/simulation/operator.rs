@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sluice::controller::api::{ControllerHandle, MarkTerms, Request, Status, SwitchoverRequest};
+use sluice::controller::api::{
+    ControllerHandle, MarkTerms, RebuildRequest, Request, Status, SwitchoverRequest,
+};
 use sluice::controller::record::MarkKind;
 use tokio::time::timeout;
 
@@ -18,6 +20,8 @@ pub(crate) enum Command {
     Mark(MarkKind, usize),
     /// It is given back.
     Unmark(usize),
+    /// A member is filled with another's data.
+    Rebuild(usize),
     /// Nobody is to be promoted.
     Pause,
     /// Somebody may be again.
@@ -28,12 +32,13 @@ impl Command {
     /// One that is no change of the primary.
     pub(crate) fn draw(random: &mut Random, members: usize) -> Self {
         let index = random.below(members);
-        match random.below(10) {
+        match random.below(13) {
             0..=2 => Self::Mark(MarkKind::Maintenance, index),
             3..=4 => Self::Mark(MarkKind::Drain, index),
             5 => Self::Mark(MarkKind::Quarantine, index),
             6..=7 => Self::Unmark(index),
             8 => Self::Pause,
+            9..=11 => Self::Rebuild(index),
             _ => Self::Resume,
         }
     }
@@ -61,6 +66,7 @@ impl Operator {
             }
             Command::Mark(kind, index) => Request::Mark { kind, name: name(index), terms: terms() },
             Command::Unmark(index) => unmark(name(index)),
+            Command::Rebuild(index) => rebuild(name(index)),
             Command::Pause => Request::Pause(terms()),
             Command::Resume => Request::Resume { who: WHO.into() },
         };
@@ -68,11 +74,19 @@ impl Operator {
         self.world.lock().note(|| format!("operator: {command:?}: {answered:?}"));
     }
 
-    fn takes_back(&self, status: &Status) {
+    /// What a human types after a look at the status: what was marked or paused is taken back, and who has transactions of
+    /// its own, or none any more, is filled anew.
+    fn asks(&self, status: &Status) {
         let marked = status.instances.iter().filter(|instance| instance.mark.is_some());
         let marks = marked.map(|instance| unmark(instance.name.clone()));
         let pause = status.paused.is_some().then(|| Request::Resume { who: WHO.into() });
-        let requests: Vec<Request> = marks.chain(pause).collect();
+        let spoilt = status.instances.iter().filter(|instance| {
+            let empty = instance.gtid_executed.as_ref().is_some_and(String::is_empty);
+            instance.reachable && (empty || instance.errant.is_some())
+        });
+        let spoilt = spoilt.filter(|_| status.rebuild.is_none() && status.primary.is_some());
+        let rebuilds = spoilt.map(|instance| rebuild(instance.name.clone()));
+        let requests: Vec<Request> = marks.chain(pause).chain(rebuilds).collect();
         let Some(handle) = self.handle.clone().filter(|_| !requests.is_empty()) else { return };
         let world = self.world.clone();
         tokio::task::spawn_local(async move {
@@ -83,13 +97,19 @@ impl Operator {
         });
     }
 
-    /// Looks at the status: takes back what was marked or paused, rebuilds who has transactions of its own, and, before there is a record, closes
-    /// what was started writable and starts replicas that were persisted not to start by themselves.
+    /// Looks at the status, and types. Before there is a record, closes what was started writable, and starts replicas that
+    /// were persisted not to start by themselves.
     pub(crate) fn looks(&self) {
         let Some(handle) = &self.handle else { return };
         let status = handle.status();
-        self.takes_back(&status);
+        self.asks(&status);
         let mut world = self.world.lock();
+        for index in 0..world.servers.len() {
+            let name = format!("SET GLOBAL offline_mode=OFF on db{}", index + 1);
+            if status.alarms.iter().any(|alarm| alarm.ends_with(&name)) {
+                world.servers[index].offline = false;
+            }
+        }
         if status.verdict == "unadopted" {
             world.servers.iter_mut().skip(1).for_each(|server| server.read_only = true);
             if world.servers.iter().all(|server| server.read_only) {
@@ -118,18 +138,6 @@ impl Operator {
                 newest.and_then(|row| world.servers.iter().find(|server| server.uuid == row.primary));
             self.adopt(primary.map(|server| server.name.clone()));
         }
-        let Some(donor) = world.recorded_primary() else { return };
-        let all = ["healthy", "semi_sync_starved"].contains(&status.verdict.as_str());
-        if !all && status.verdict != "primary_returned" {
-            return;
-        }
-        let ackers = world.record().map(|record| record.ackers.clone()).unwrap_or_default();
-        for (index, instance) in status.instances.iter().enumerate() {
-            let may = all || !ackers.contains(&world.servers[index].uuid);
-            if index != donor && may && instance.reachable && instance.errant.is_some() {
-                world.rebuild(index, donor);
-            }
-        }
     }
 
     fn adopt(&self, primary: Option<String>) {
@@ -142,6 +150,10 @@ impl Operator {
 /// Without a time: wall clocks stand still here.
 fn terms() -> MarkTerms {
     MarkTerms { who: WHO.into(), ..MarkTerms::default() }
+}
+
+fn rebuild(name: String) -> Request {
+    Request::Rebuild(RebuildRequest { name, who: WHO.into(), ..RebuildRequest::default() })
 }
 
 fn unmark(name: String) -> Request {

@@ -373,5 +373,6 @@ fn is_ready(status: &Status) -> bool {
         && status.guarantee.starts_with("every OK")
         && status.gate.state == "open"
         && status.operation.is_none()
+        && status.rebuild.is_none()
         && status.failover.state == "ready"
 }

@@ -3,6 +3,7 @@
 //! Modelled after what was measured on 9.7.4, in as much detail as it takes to lose data.
 
 pub(crate) mod applier;
+mod clone;
 pub(crate) mod commit;
 pub(crate) mod dump;
 pub(crate) mod receiver;
@@ -19,6 +20,7 @@ use sluice_protocol::{Gtid, GtidSet};
 use uuid::Uuid;
 
 use crate::world::{Arrival, MS, Message, SECOND, Time, World};
+use clone::Cloning;
 use commit::{Commit, SourceSide, Write};
 use dump::Dump;
 use receiver::Channel;
@@ -91,9 +93,13 @@ pub(crate) struct Server {
     pub(crate) channel: Option<Channel>,
     /// Whether it boots fenced.
     pub(crate) persisted: bool,
+    /// The latest copy into it.
+    pub(crate) cloning: Option<Cloning>,
 
     // In memory.
     pub(crate) read_only: bool,
+    /// No client gets in.
+    pub(crate) offline: bool,
     /// Sessions whose `SET GLOBAL super_read_only` waits for commits.
     pub(crate) closing: Vec<(u64, Reply)>,
     pub(crate) source_side: SourceSide,
@@ -135,7 +141,9 @@ impl Server {
             epoch: None,
             channel,
             persisted: false,
+            cloning: None,
             read_only: index > 0,
+            offline: false,
             closing: Vec::new(),
             source_side: SourceSide::default(),
             acking: false,
@@ -232,12 +240,22 @@ impl World {
         let busy = |id: u64| {
             server.waits.iter().any(|wait| wait.session == id)
                 || server.commits.iter().any(|commit| commit.session == Some(id))
+                || server.clones_for(id)
         };
         let idle = |(id, login): &(&u64, &Login)| {
             login.who == Who::Control && login.used + IDLE < now && !busy(**id)
         };
         let idle: Vec<u64> = server.sessions.iter().filter(idle).map(|(id, _)| *id).collect();
         for id in idle {
+            self.end_session(index, id);
+        }
+    }
+
+    /// Ends every session of a client.
+    fn end_clients(&mut self, index: usize) {
+        let clients = self.servers[index].sessions.iter().filter(|(_, login)| login.who == Who::Client);
+        let clients: Vec<u64> = clients.map(|(id, _)| *id).collect();
+        for id in clients {
             self.end_session(index, id);
         }
     }
@@ -254,6 +272,7 @@ impl World {
             self.end_session(index, id);
         }
         let server = &mut self.servers[index];
+        server.break_cloning();
         server.commits.clear();
         server.queued.clear();
         let inbox = std::mem::take(&mut server.inbox);
@@ -280,6 +299,7 @@ impl World {
         server.boot += 1;
         server.booted_at = now;
         server.read_only = server.persisted;
+        server.offline = false;
         server.source_side = SourceSide::default();
         server.acking = false;
         server.net_timeout = 60;

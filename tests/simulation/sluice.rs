@@ -1,5 +1,6 @@
 //! The real controller, over simulated servers: starting it, killing it, and its way to the servers.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use sluice::config::Config;
 use sluice::controller::api::{self, ControllerHandle, Status};
 use sluice::controller::{self, Pending, Rows, Servers, Session, SqlError};
 use sluice::feed::{self, Feed};
+use sluice_protocol::GtidSet;
 use sluice_routing::topology::{Instance, InstanceId, Topology};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -114,6 +116,26 @@ impl Servers for Shared {
             Ok(Box::new(connection) as Box<dyn Session>)
         })
     }
+
+    fn copy_transactions<'a>(
+        &'a self,
+        address: &'a str,
+        skip: &'a GtidSet,
+        file: &'a mut (dyn Write + Send),
+    ) -> Pending<'a, u64> {
+        Box::pin(async move {
+            let host = address.split(':').next().unwrap_or_default();
+            let server = at_address(host).ok_or(SqlError::Answer("no such address"))?;
+            // As whoever reads a binary log; the way takes no time.
+            let _login = Connection::open(self, address, Who::Control).await?;
+            let world = self.lock();
+            let own = world.servers[server].log.iter().filter(|trx| !skip.contains(&trx.gtid));
+            let own: Vec<String> = own.map(|trx| format!("{trx:?}")).collect();
+            file.write_all(own.join("\n").as_bytes())
+                .map_err(|_| SqlError::Answer("the file can't be written"))?;
+            Ok(own.len() as u64)
+        })
+    }
 }
 
 /// A login of Sluice or of a client of it. Dropping it closes the connection.
@@ -137,6 +159,9 @@ impl Connection {
             locked.send_to_server(sluice, server, None, move |world, arrival| {
                 let stopping = world.servers[server].run == crate::server::Run::Stopping;
                 let outcome = match arrival {
+                    Arrival::Met if who == Who::Client && world.servers[server].offline => {
+                        Err(SqlError::Server { code: 3032, message: "in offline mode".into() })
+                    }
                     Arrival::Met if !stopping => Ok((world.servers[server].boot, world.log_in(server, who))),
                     Arrival::Met | Arrival::Reset => Err(SqlError::Refused),
                 };

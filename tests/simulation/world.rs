@@ -256,6 +256,10 @@ impl World {
         self.links[from][to].cut = true;
     }
 
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.links[from][to].cut
+    }
+
     pub(crate) fn mend(&mut self, from: usize, to: usize) {
         let link = &mut self.links[from][to];
         if !link.cut {

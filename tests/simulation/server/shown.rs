@@ -79,6 +79,10 @@ impl World {
                 let clients = server.sessions.iter().filter(|(_, login)| login.who == Who::Client);
                 Ok(clients.map(|(id, _)| vec![Some(id.to_string())]).collect())
             }
+            Meaning::CloneFacts => server.clone_facts(),
+            Meaning::CloneStatus => server.clone_status(),
+            Meaning::CloneProgress => server.clone_progress(),
+            Meaning::Working => row(&[&server.commits.len().to_string()]),
             Meaning::PendingReadOnly => {
                 Ok(server.closing.iter().map(|(id, _)| vec![Some(id.to_string())]).collect())
             }
@@ -164,6 +168,7 @@ impl Server {
             ("log_bin", "ON".into()),
             ("log_replica_updates", "ON".into()),
             ("persisted_globals_load", "ON".into()),
+            ("offline_mode", switch(self.offline).into()),
             ("sluice filters", "0".into()),
             ("sluice delay", "0".into()),
         ];

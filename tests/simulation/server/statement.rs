@@ -21,11 +21,11 @@ pub(crate) struct Wait {
     pub(crate) reply: Reply,
 }
 
-fn failed(code: u16, message: &str) -> Result<Rows, SqlError> {
+pub(super) fn failed(code: u16, message: &str) -> Result<Rows, SqlError> {
     Err(SqlError::Server { code, message: message.to_owned() })
 }
 
-fn done() -> Result<Rows, SqlError> {
+pub(super) fn done() -> Result<Rows, SqlError> {
     Ok(Vec::new())
 }
 
@@ -80,6 +80,9 @@ impl World {
                 | Meaning::LockHolder(_)
                 | Meaning::WaitExecuted(..)
                 | Meaning::WaitingState
+                | Meaning::CloneStatus
+                | Meaning::CloneProgress
+                | Meaning::Working
         ) {
             self.note(|| format!("db{} #{session}: {meaning:?}", index + 1));
         }
@@ -92,6 +95,7 @@ impl World {
             Meaning::Create => self.write_control(index, session, Content::Ddl, reply),
             Meaning::WriteEpoch(row) => self.write_control(index, session, Content::Epoch(row), reply),
             Meaning::WaitExecuted(set, limit) => self.wait_executed(index, session, set, limit, reply),
+            Meaning::Clone(host) => self.clone_from(index, session, &host, reply),
             Meaning::StopReceiver => self.stop_receiver_statement(index, reply),
             Meaning::Waiting { enabled, strict, count } => {
                 let clients = self.servers[index].clients();
@@ -117,7 +121,9 @@ impl World {
                 done()
             }
             Meaning::SetWritable => {
-                self.check_opening(index);
+                if !self.servers[index].offline {
+                    self.check_opening(index);
+                }
                 self.servers[index].read_only = false;
                 done()
             }
@@ -140,6 +146,10 @@ impl World {
                 done()
             }
             Meaning::ResetReplicaAll => self.reset_replica(index),
+            Meaning::Offline(offline) => {
+                self.set_offline(index, offline);
+                done()
+            }
             Meaning::NetTimeout => {
                 self.servers[index].net_timeout = 4;
                 done()
@@ -242,7 +252,8 @@ impl World {
     /// The receiver stops when the statement is answered, and acknowledges until then.
     fn stop_receiver_statement(&mut self, index: usize, reply: Reply) {
         let Some(channel) = self.servers[index].channel.as_ref() else {
-            return self.answer(index, reply, failed(1200, "The server is not configured as replica"));
+            // With a note only (3084).
+            return self.answer(index, reply, done());
         };
         let frozen = super::at_address(&channel.host).is_some_and(|at| self.servers[at].run == Run::Frozen);
         let takes = match channel.receiver {

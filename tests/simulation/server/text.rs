@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sluice::controller::record::EpochRow;
-use sluice::controller::statements::{self, Grammar};
+use sluice::controller::statements::{self, Grammar, cloning};
 use sluice_protocol::GtidSet;
 use uuid::Uuid;
 
@@ -54,6 +54,13 @@ pub(crate) enum Meaning {
     GetLock(String),
     ReleaseLock(String),
     LockHolder(String),
+    CloneFacts,
+    CloneStatus,
+    CloneProgress,
+    Working,
+    Offline(bool),
+    /// From this host.
+    Clone(String),
     WaitExecuted(GtidSet, Time),
     Kill(u64),
     Exists(u64),
@@ -95,6 +102,12 @@ static FIXED: LazyLock<HashMap<String, Meaning>> = LazyLock::new(|| {
         (statements::XA_RECOVER, Meaning::Nothing),
         (statements::FILTERS, Meaning::Nothing),
         (statements::events::EVENTS, Meaning::Events),
+        (cloning::FACTS, Meaning::CloneFacts),
+        (cloning::STATUS, Meaning::CloneStatus),
+        (cloning::PROGRESS, Meaning::CloneProgress),
+        (cloning::WORKING, Meaning::Working),
+        (cloning::CLOSE, Meaning::Offline(true)),
+        (cloning::OPEN, Meaning::Offline(false)),
     ]
     .map(|(text, meaning)| (text.to_owned(), meaning))
     .into();
@@ -157,6 +170,15 @@ pub(crate) fn meaning(sql: &str) -> Option<Meaning> {
         let limit = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
         let limit = Time::try_from(limit.as_micros()).ok()?;
         return Some(Meaning::WaitExecuted(set.parse().ok()?, limit));
+    }
+    if let Some(donor) = between("SET GLOBAL clone_valid_donor_list='", "'") {
+        let (host, port) = donor.split_once(':')?;
+        return found(Meaning::Nothing, cloning::allow_donor(host, port.parse().ok()?));
+    }
+    if let Some(rest) = sql.strip_prefix("CLONE INSTANCE FROM '") {
+        let (_, rest) = rest.split_once("'@'")?;
+        let host = rest.split('\'').next()?;
+        return Some(Meaning::Clone(host.into()));
     }
     if sql.starts_with("REPLACE INTO sluice.epoch") {
         let row = epoch_row(sql)?;
