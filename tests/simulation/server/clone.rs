@@ -15,6 +15,14 @@ const PATIENCE: Time = 10 * SECOND;
 /// Between two attempts to get on with the copy.
 const ATTEMPT: Time = 500 * MS;
 
+/// What is asked of a server around a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Facts,
+    Status,
+    Progress,
+}
+
 /// How far the latest copy into a server came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -58,13 +66,21 @@ impl Server {
         (self.epoch, self.channel) = (None, None);
     }
 
+    pub(super) fn cloning_shown(&self, question: Question) -> Result<Rows, SqlError> {
+        match question {
+            Question::Facts => self.clone_facts(),
+            Question::Status => self.clone_status(),
+            Question::Progress => self.clone_progress(),
+        }
+    }
+
     /// What decides whether data fit: the same everywhere, but for the tables.
-    pub(super) fn clone_facts(&self) -> Result<Rows, SqlError> {
+    fn clone_facts(&self) -> Result<Rows, SqlError> {
         let tables = self.log.iter().any(|trx| matches!(trx.content, Content::Write(_)));
         row(&["ACTIVE", "16384", "ibdata1", "0", "67108864", "Linux x86_64", "", "1000", digit(tables)])
     }
 
-    pub(super) fn clone_status(&self) -> Result<Rows, SqlError> {
+    fn clone_status(&self) -> Result<Rows, SqlError> {
         let Some(cloning) = &self.cloning else { return done() };
         let (state, error) = match cloning.stage {
             Stage::Copying => ("In Progress", "0"),
@@ -75,7 +91,7 @@ impl Server {
         row(&[state, &cloning.begun.to_string(), error, "", ""])
     }
 
-    pub(super) fn clone_progress(&self) -> Result<Rows, SqlError> {
+    fn clone_progress(&self) -> Result<Rows, SqlError> {
         let Some(cloning) = &self.cloning else { return done() };
         let state = match cloning.stage {
             Stage::Copying => "In Progress",

@@ -79,9 +79,7 @@ impl World {
                 let clients = server.sessions.iter().filter(|(_, login)| login.who == Who::Client);
                 Ok(clients.map(|(id, _)| vec![Some(id.to_string())]).collect())
             }
-            Meaning::CloneFacts => server.clone_facts(),
-            Meaning::CloneStatus => server.clone_status(),
-            Meaning::CloneProgress => server.clone_progress(),
+            Meaning::Cloning(question) => server.cloning_shown(question),
             Meaning::Working => row(&[&server.commits.len().to_string()]),
             Meaning::PendingReadOnly => {
                 Ok(server.closing.iter().map(|(id, _)| vec![Some(id.to_string())]).collect())

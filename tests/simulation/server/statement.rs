@@ -80,8 +80,7 @@ impl World {
                 | Meaning::LockHolder(_)
                 | Meaning::WaitExecuted(..)
                 | Meaning::WaitingState
-                | Meaning::CloneStatus
-                | Meaning::CloneProgress
+                | Meaning::Cloning(_)
                 | Meaning::Working
         ) {
             self.note(|| format!("db{} #{session}: {meaning:?}", index + 1));

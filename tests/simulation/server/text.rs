@@ -9,6 +9,7 @@ use sluice::controller::statements::{self, Grammar, cloning};
 use sluice_protocol::GtidSet;
 use uuid::Uuid;
 
+use super::clone::Question;
 use crate::world::Time;
 
 /// What the controller may say.
@@ -54,9 +55,7 @@ pub(crate) enum Meaning {
     GetLock(String),
     ReleaseLock(String),
     LockHolder(String),
-    CloneFacts,
-    CloneStatus,
-    CloneProgress,
+    Cloning(Question),
     Working,
     Offline(bool),
     /// From this host.
@@ -102,9 +101,9 @@ static FIXED: LazyLock<HashMap<String, Meaning>> = LazyLock::new(|| {
         (statements::XA_RECOVER, Meaning::Nothing),
         (statements::FILTERS, Meaning::Nothing),
         (statements::events::EVENTS, Meaning::Events),
-        (cloning::FACTS, Meaning::CloneFacts),
-        (cloning::STATUS, Meaning::CloneStatus),
-        (cloning::PROGRESS, Meaning::CloneProgress),
+        (cloning::FACTS, Meaning::Cloning(Question::Facts)),
+        (cloning::STATUS, Meaning::Cloning(Question::Status)),
+        (cloning::PROGRESS, Meaning::Cloning(Question::Progress)),
         (cloning::WORKING, Meaning::Working),
         (cloning::CLOSE, Meaning::Offline(true)),
         (cloning::OPEN, Meaning::Offline(false)),
