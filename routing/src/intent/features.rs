@@ -103,6 +103,11 @@ impl Features {
         self.signs & (1 << sign as u32) != 0
     }
 
+    /// Whether nothing was seen.
+    pub(super) fn none(self) -> bool {
+        self.signs == 0
+    }
+
     fn add(&mut self, sign: Sign) {
         self.signs |= 1 << sign as u32;
     }
@@ -160,27 +165,26 @@ impl Features {
     /// What the token says together with those before it.
     fn see_after_last(&mut self, kind: TokenKind, bytes: &[u8]) {
         let (last, before) = (self.last, self.before);
-        if (last.is_word(Word::Insert) || last.is_word(Word::Replace)) && kind != OPEN {
-            self.add(Sign::Changes);
-        }
-        if last.is_word(Word::Into) && kind == TokenKind::UserVariable {
-            self.add(Sign::IntoUserVariable);
-        }
-        if last.is(OPEN) && before.function == Some(FunctionKind::LastInsertId) && kind != CLOSE {
-            self.add(Sign::SetsLastInsertId);
-        }
         if kind == DOT && last.schema == Schema::Server {
             self.add(Sign::ServerSchema);
         }
-        if last.is(DOT) && before.schema == Schema::Information && variables::is_server_table(unquoted(bytes))
-        {
-            self.add(Sign::ServerSchema);
-        }
-        if last.is_word(Word::For) && kind == TokenKind::Word(Word::Share) {
-            self.add(Sign::Locks);
-        }
-        if last.is_word(Word::Value) && kind == TokenKind::Word(Word::For) {
-            self.add(Sign::Sequence);
+        let Some(last) = last.kind else { return };
+        match last {
+            TokenKind::Word(Word::Insert | Word::Replace) if kind != OPEN => self.add(Sign::Changes),
+            TokenKind::Word(Word::Into) if kind == TokenKind::UserVariable => {
+                self.add(Sign::IntoUserVariable);
+            }
+            OPEN if before.function == Some(FunctionKind::LastInsertId) && kind != CLOSE => {
+                self.add(Sign::SetsLastInsertId);
+            }
+            DOT if before.schema == Schema::Information && variables::is_server_table(unquoted(bytes)) => {
+                self.add(Sign::ServerSchema);
+            }
+            TokenKind::Word(Word::For) if kind == TokenKind::Word(Word::Share) => self.add(Sign::Locks),
+            TokenKind::Word(Word::Value) if kind == TokenKind::Word(Word::For) => {
+                self.add(Sign::Sequence);
+            }
+            _ => {}
         }
     }
 

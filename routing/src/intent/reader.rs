@@ -33,7 +33,7 @@ pub(super) struct Reader<'a> {
     features: Features,
     part: Span,
     vouching: Option<Vouching<'a>>,
-    /// The last two tokens.
+    /// The last two tokens, where functions are vouched for.
     before: [Option<Token>; 2],
 }
 
@@ -66,7 +66,9 @@ impl<'a> Reader<'a> {
         let calls = next == Some(TokenKind::Punctuation(b'('));
         let vouched = calls && self.is_vouched(token);
         self.features.see(token, self.lexer.bytes(token.span), next, vouched);
-        self.before = [self.before[1], Some(token)];
+        if self.vouching.is_some() {
+            self.before = [self.before[1], Some(token)];
+        }
         Some(token)
     }
 

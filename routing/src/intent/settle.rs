@@ -11,6 +11,10 @@ use crate::pin::PinReason;
 /// The intent that stands, and the effects of what was seen anywhere in the statement.
 pub(super) fn settle(promised: Intent, reader: &Reader<'_>, effects: &mut Effects) -> Intent {
     let signs = reader.features();
+    if promised == Intent::HarmlessRead && signs.none() {
+        // Most reads.
+        return promised;
+    }
     add_effects(promised, signs, reader, effects);
     if promised == Intent::NeedsPrimary(PrimaryNeed::ServerShow) {
         // A wish may send it to a replica, so a stronger need must show.

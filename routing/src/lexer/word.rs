@@ -16,6 +16,16 @@ const fn key(word: &[u8]) -> u128 {
     key
 }
 
+/// [`key`], of at most [`FAST`] bytes, without looking at each.
+fn key_at_once(word: &[u8]) -> u128 {
+    let mut bytes = [0; FAST];
+    if let Some(end) = bytes.len().checked_sub(word.len()).and_then(|begin| bytes.get_mut(begin..)) {
+        end.copy_from_slice(word);
+    }
+    bytes.make_ascii_uppercase();
+    u128::from_be_bytes(bytes)
+}
+
 macro_rules! words {
     ($($word:ident = $text:literal,)* ; $($long:ident = $long_text:literal,)*) => {
         /// A keyword, by the unquoted text of a token in any case.
@@ -32,7 +42,7 @@ macro_rules! words {
                 $(if bytes.eq_ignore_ascii_case($long_text.as_bytes()) { return Word::$long; })*
                 return Word::Other;
             }
-            match key(bytes) {
+            match key_at_once(bytes) {
                 $(keys::$word => Word::$word,)*
                 _ => Word::Other,
             }
@@ -176,7 +186,16 @@ words! {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_the_same_in_one_step(word in proptest::collection::vec(any::<u8>(), 0..=FAST)) {
+            prop_assert_eq!(key_at_once(&word), key(&word));
+        }
+    }
 
     #[test]
     fn words_are_found_in_any_case() {
