@@ -6,6 +6,7 @@
 //! Never here: reading the environment or files outside of loading, defaults hidden in other rooms.
 
 mod difference;
+mod durability;
 mod hooks;
 mod instances;
 mod members;
@@ -31,6 +32,7 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 pub use difference::{Difference, TakesEffect, differences};
+pub use durability::{Allowance, Durability, WithoutAcker};
 pub use problem::Problem;
 pub use secrets::read_secret_file;
 use section::{Notes, Section, Surroundings};
@@ -408,24 +410,6 @@ pub enum InstanceTlsMode {
     VerifyCa,
     /// TLS with a certificate chain to the CA and the right name.
     VerifyIdentity,
-}
-
-/// `[durability]`
-#[derive(Clone, Copy, Debug)]
-pub struct Durability {
-    /// Acknowledgements a commit needs; `None`: auto.
-    pub acks: Option<u16>,
-    /// What happens to writes when no acker is left.
-    pub without_acker: WithoutAcker,
-}
-
-/// `[durability] without_acker`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutAcker {
-    /// Writes wait.
-    Stall,
-    /// Writes go on; recorded as a window without guarantee.
-    Continue,
 }
 
 /// `[switchover]`

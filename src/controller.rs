@@ -38,6 +38,7 @@ pub mod statements;
 pub mod store;
 pub mod switchover;
 mod takeover;
+pub mod unguarded;
 pub mod view;
 mod write_probe;
 pub mod zones;

@@ -17,6 +17,7 @@ pub(super) fn describe() {
     describe_gauge!("sluice_instance_lag_seconds", "Replication lag of the instance; NaN while unknown.");
     describe_gauge!("sluice_backend_connections", "Connections of this process to the instance, by state.");
     describe_gauge!("sluice_pins", "Sessions that can't move to another instance, by reason.");
+    describe_gauge!("sluice_unguarded", "1 while writes go on without an acker.");
     describe_gauge!("sluice_alarms", "Things somebody should know.");
 }
 
@@ -30,6 +31,7 @@ pub(super) fn refresh(state: &AdminState) {
     gauge!("sluice_primary_known").set(f64::from(u8::from(known)));
     gauge!("sluice_gate_open_units").set(gate.open_units() as f64);
     gauge!("sluice_gate_held").set(gate.held() as f64);
+    gauge!("sluice_unguarded").set(f64::from(u8::from(status.unguarded.is_some())));
     gauge!("sluice_alarms").set(status.alarms.len() as f64);
     let pinned: Vec<u32> =
         state.feed.registry().all().iter().map(|entry| sessions::pin_bits(entry)).collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members;
 use super::section::size_text;
-use super::{Account, Config, Hook, Promotion, Secret};
+use super::{Account, Config, Durability, Hook, Promotion, Secret};
 
 /// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,7 +139,6 @@ fn fixed(list: &mut List, config: &Config) {
     list.add(AtRestart, "[tls.instance] ca", &config.tls_instance.ca);
     list.add(AtRestart, "[tls.instance] cert, key", &config.tls_instance.files);
     list.add(AtRestart, "[durability] acks", config.durability.acks);
-    list.add(AtRestart, "[durability] without_acker", config.durability.without_acker);
     list.add_text(AtRestart, "[switchover] drain", shown(config.switchover.drain));
     list.add_text(AtRestart, "[switchover] hold", shown(config.switchover.hold));
     list.add(AtRestart, "[switchover] on_leftover", config.switchover.on_leftover);
@@ -181,6 +180,11 @@ fn reloadable(list: &mut List, config: &Config) {
         if !instance.acker {
             list.add_text(Now, &format!("{MEMBER}{name} acker"), false);
         }
+    }
+    list.add_text(Now, "[durability] without_acker", config.durability.without_acker.as_str());
+    if let Some(allowance) = config.durability.without_acker.allowance() {
+        list.add_text(Now, "[durability] continue_after", shown(allowance.after));
+        list.add_text(Now, "[durability] continue_for", shown(allowance.longest));
     }
     list.add_text(Now, "[failover] automatic", config.failover.automatic);
     list.add_text(Now, "[failover] stall", shown(config.failover.stall));
@@ -234,6 +238,8 @@ impl Config {
     pub(crate) fn regrouped(&self, file: &Self) -> Result<Self, String> {
         Ok(Self {
             instances: members::placed(&self.instances, &file.instances)?,
+            // How many acknowledgements a commit needs is in the record.
+            durability: Durability { acks: self.durability.acks, ..file.durability },
             failover: file.failover,
             rebuild: file.rebuild,
             hooks: file.hooks.clone(),

@@ -9,9 +9,9 @@ use sluice_routing::vouched::{MAX_VOUCHED, Vouched};
 use super::instances::is_name;
 use super::section::Section;
 use super::{
-    Accounts, ClientTls, Cluster, Durability, Failover, Hooks, InstanceTls, LogFormat, Login, OnLeftover,
-    Pooling, ReadScope, Rebuild, Retention, Sessions, Switchover, WithoutAcker, hooks, instances, networks,
-    rules, secrets, tls,
+    Accounts, ClientTls, Cluster, Failover, Hooks, InstanceTls, LogFormat, Login, OnLeftover, Pooling,
+    ReadScope, Rebuild, Retention, Sessions, Switchover, durability, hooks, instances, networks, rules,
+    secrets, tls,
 };
 
 /// `GET_LOCK` names have at most 64 characters; ours is `sluice:<cluster>`.
@@ -64,7 +64,7 @@ pub(super) fn draft(root: &Section<'_>) -> Draft {
         sessions: sessions(root.child("sessions")),
         tls_client,
         tls_instance,
-        durability: durability(root.child("durability")),
+        durability: durability::read(root.child("durability")),
         switchover: self::switchover(switchover),
         switchover_line,
         failover: failover(root.child("failover")),
@@ -201,23 +201,6 @@ fn harmless_functions(section: &Section<'_>) -> Vouched {
         section.bad(KEY, texts.line, &format!("at most {MAX_VOUCHED} functions"));
     }
     functions
-}
-
-fn durability(section: Section<'_>) -> rules::DurabilityDraft {
-    let words = [("stall", Some(WithoutAcker::Stall)), ("continue", None)];
-    let acks = section.number_or_auto("acks");
-    let chosen = section.text("without_acker").is_some();
-    let draft = rules::DurabilityDraft {
-        line: section.line(),
-        acks_line: acks.as_ref().map(|acks| acks.line),
-        without_acker_chosen: chosen,
-        value: Durability {
-            acks: acks.map(|acks| acks.value),
-            without_acker: section.choice("without_acker", &words, WithoutAcker::Stall),
-        },
-    };
-    section.finish();
-    draft
 }
 
 fn switchover(section: Section<'_>) -> Switchover {

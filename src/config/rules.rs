@@ -156,7 +156,7 @@ fn durability(notes: &Notes<'_>, draft: &DurabilityDraft, members: &[&Instance])
         1 => return,
         2 if !draft.without_acker_chosen => {
             let message = "[durability] without_acker is missing: with two instances you have to choose what writes do \
-                 while the only replica is away: \"stall\" (wait), or \"continue\", which this version can't do yet";
+                 while the only replica is away: \"stall\" (wait), or \"continue\" (go on for a time, recorded, and be lost if the primary is)";
             notes.report(draft.line, message);
         }
         _ => {}

@@ -152,8 +152,6 @@ fn single_mistakes() {
 
 #[test]
 fn what_later_versions_understand_is_refused_now() {
-    let found = one_problem("[listen]", "[durability]\nwithout_acker = \"continue\"\n[listen]");
-    assert!(found.contains("not supported yet in this version"), "{found}");
     let built = "[login]\nretention = \"none\"\nproxy_protocol_from = [\"10.0.0.0/8\", \"::1\"]\n\
                  allow = [{ user = \"app\", from = [\"10.0.0.0/8\"] }]\n[listen]";
     let login = parse_text(&GOOD.replace("[listen]", built)).unwrap().login;
@@ -161,6 +159,35 @@ fn what_later_versions_understand_is_refused_now() {
     let defaults = "[sessions]\npooling = \"transaction\"\nfreshness = \"user\"\n[login]\nallow = []\n\
                     retention = \"memory\"\nproxy_protocol_from = []\n[failover]\nstall = \"30s\"\n[listen]";
     assert!(parse_text(&GOOD.replace("[listen]", defaults)).is_ok());
+}
+
+#[test]
+fn writes_may_go_on_without_an_acker_for_a_time() {
+    let read = |text: &str| {
+        let text = GOOD.replace("[listen]", &format!("[durability]\n{text}\n[listen]"));
+        parse_text(&text).unwrap().durability.without_acker
+    };
+    let allowance = |after: u64, longest: u64| {
+        let (after, longest) = (Duration::from_secs(after), Duration::from_secs(longest));
+        WithoutAcker::Continue(Allowance { after, longest })
+    };
+    assert_eq!(read("acks = 1"), WithoutAcker::Stall);
+    assert_eq!(read("without_acker = \"continue\""), allowance(30, 3600));
+    let chosen = "without_acker = \"continue\"\ncontinue_after = \"5s\"\ncontinue_for = \"2h\"";
+    assert_eq!(read(chosen), allowance(5, 7200));
+    for (wrong, expected) in [
+        ("continue_after = \"5s\"", "no effect unless without_acker is \"continue\""),
+        (
+            "without_acker = \"stall\"\ncontinue_for = \"5m\"",
+            "no effect unless without_acker is \"continue\"",
+        ),
+        ("without_acker = \"continue\"\ncontinue_for = \"5s\"", "must be from 10s to 7days"),
+        ("without_acker = \"continue\"\ncontinue_after = \"0s\"", "must be from 1s to 1h"),
+        ("without_acker = \"go on\"", "continue"),
+    ] {
+        let found = one_problem("[listen]", &format!("[durability]\n{wrong}\n[listen]"));
+        assert!(found.contains(expected), "{found}");
+    }
 }
 
 #[test]

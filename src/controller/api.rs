@@ -265,6 +265,9 @@ pub struct Status {
     pub primary: Option<String>,
     /// What an OK to a client is worth now.
     pub guarantee: String,
+    /// Set while writes go on without an acker: since when, until when at most, and why.
+    #[serde(default)]
+    pub unguarded: Option<String>,
     /// One word on the cluster (`healthy`, `primary_lost`, `stale_record`, ...).
     pub verdict: String,
     /// A sentence with the evidence.

@@ -14,6 +14,7 @@ use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
 use super::record::{self, Guarantee, Record};
+use super::unguarded;
 use super::view::{ClusterView, InstanceView, LockView, Reach, SemiSyncView, ServerView};
 pub use blocked::stalled_for;
 pub use by_hand::opened_by_hand;
@@ -45,6 +46,8 @@ pub enum Verdict {
     Healthy,
     /// Too few replicas are attached to the primary: commits wait.
     SemiSyncStarved,
+    /// No replica is attached to the primary, and by the rules commits wait for none, for a time.
+    Unguarded,
     /// A second server is writable.
     SecondWritable(InstanceId),
     /// Somebody holds a lock on the whole primary: nobody can write.
@@ -76,6 +79,7 @@ impl Verdict {
             Self::LockHeldElsewhere => "lock_held_elsewhere",
             Self::Healthy => "healthy",
             Self::SemiSyncStarved => "semi_sync_starved",
+            Self::Unguarded => "unguarded",
             Self::SecondWritable(_) => "second_writable",
             Self::PrimaryLocked => "primary_locked",
             Self::PrimaryStalled => "primary_stalled",
@@ -93,6 +97,7 @@ impl Verdict {
         match self {
             Self::Healthy
             | Self::SemiSyncStarved
+            | Self::Unguarded
             | Self::SecondWritable(_)
             | Self::PrimaryLocked
             | Self::PrimaryStalled
@@ -114,6 +119,7 @@ impl Verdict {
     pub const fn doubts_primary(&self) -> bool {
         match self {
             Self::SemiSyncStarved
+            | Self::Unguarded
             | Self::PrimaryStalled
             | Self::OpenedByHand(_)
             | Self::PrimarySuspected
@@ -137,6 +143,7 @@ impl Verdict {
         match self {
             Self::Healthy
             | Self::SemiSyncStarved
+            | Self::Unguarded
             | Self::SecondWritable(_)
             | Self::PrimaryReturned(_)
             | Self::Adopting => true,
@@ -337,6 +344,12 @@ fn judge_primary(
 /// Looks in a row at which nothing was committed, after which the replicas are believed and not the primary.
 const UNMOVED: u32 = 2;
 
+/// Whether nobody is attached to a primary whose commits wait. It is late to notice that a connection is dead: while
+/// nothing is committed, it is not believed.
+pub fn is_deserted(semi_sync: &SemiSyncView) -> bool {
+    semi_sync.waiting.is_on() && (semi_sync.clients == 0 || semi_sync.unmoved >= UNMOVED)
+}
+
 /// How many ackers are attached, if they are too few. The primary is late to notice that a connection is dead: while
 /// its commits wait, the replicas know better.
 fn starved(view: &ClusterView, record: &Record, semi_sync: &SemiSyncView) -> Option<u32> {
@@ -379,10 +392,13 @@ fn judge_answering(
     {
         let evidence =
             format!("{attached} of {} ackers are attached to {name}: commits wait", semi_sync.count);
-        return Assessment::new(Verdict::SemiSyncStarved, evidence);
+        return starving(evidence, record);
     }
     if let Some(blocked) = blocked::judge(instance, now) {
         return blocked;
+    }
+    if let Some(unguarded) = unguarded(name, record, server) {
+        return unguarded;
     }
     let guarantee = match record.guarantee {
         Guarantee::None => "no guarantee yet",
@@ -393,6 +409,26 @@ fn judge_answering(
         Verdict::Healthy,
         format!("{name} is the primary of epoch {} and writable; {guarantee}", record.epoch),
     )
+}
+
+fn starving(evidence: String, record: &Record) -> Assessment {
+    match unguarded::spent(record) {
+        Some((over, hint)) => {
+            Assessment::new(Verdict::SemiSyncStarved, format!("{evidence}; {over}")).hint(hint)
+        }
+        None => Assessment::new(Verdict::SemiSyncStarved, evidence),
+    }
+}
+
+/// Commits wait for nobody, and the record says that they may.
+fn unguarded(name: &str, record: &Record, server: &ServerView) -> Option<Assessment> {
+    let window = record.window.as_ref().filter(|_| record.waits())?;
+    let waits = server.semi_sync.as_ref().is_none_or(|semi_sync| semi_sync.waiting.is_on());
+    let evidence = format!("commits on {name} wait for no acknowledgement {}", window.describe());
+    (!waits).then(|| {
+        Assessment::new(Verdict::Unguarded, evidence)
+            .hint("start an acker: commits wait for it again as soon as it has caught up")
+    })
 }
 
 /// The primary is there and must not be opened before its tail is known to be complete.

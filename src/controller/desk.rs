@@ -7,6 +7,7 @@ mod events;
 mod floor;
 mod group;
 mod operations;
+mod window;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ use super::lag::LagMeter;
 use super::observe::Observers;
 use super::plan::Address;
 use super::publish::{self, Picture};
-use super::record::{Pause, Record};
+use super::record::{Pause, Record, Window};
 use super::statements::{Grammar, Source};
 use super::store::{Floor, Prepared, Store, StoreError};
 use super::view::ClusterView;
@@ -341,7 +342,11 @@ impl Desk {
             cluster: self.config.cluster.name.clone(),
             epoch: record.map_or(0, |record| record.epoch),
             primary: primary.and_then(name),
-            guarantee: record.map_or_else(|| "none: not adopted".into(), guarantee::words),
+            guarantee: record.map_or_else(
+                || "none: not adopted".into(),
+                |record| guarantee::words(record, self.config.durability.without_acker),
+            ),
+            unguarded: record.and_then(Record::open_window).map(Window::describe),
             verdict: state.assessment.verdict.as_str().into(),
             evidence: state.assessment.evidence.clone(),
             verdict_age_s: clock::since(state.assessed_at).as_secs(),

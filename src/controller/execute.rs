@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::assess::{self, Trust};
+use super::clock;
 use super::control_session::SqlError;
 use super::desk::Desk;
 use super::events::move_events;
@@ -17,6 +18,7 @@ use super::plan::{self, Step};
 use super::record::{Guarantee, OperationRecord, Record};
 use super::statements::Grammar;
 use super::store::StoreError;
+use super::unguarded;
 use super::view::{InstanceView, Thread};
 
 /// How fresh looks at the members may take before a server is fenced that somebody may have promoted.
@@ -88,6 +90,12 @@ pub(super) async fn execute(desk: &Desk, step: &Step) -> Result<(), StepError> {
         Step::StartWaiting(id) => {
             let (server, grammar) = server(desk, *id)?;
             Ok(server.start_waiting(grammar, record(desk)?.wait_count, true).await?)
+        }
+        Step::LetGo(id) => let_go(desk, *id).await,
+        Step::WaitAgain(id) => {
+            let (server, grammar) = server(desk, *id)?;
+            server.start_waiting(grammar, record(desk)?.wait_count, true).await?;
+            Ok(desk.spend_window(clock::unix())?)
         }
         Step::PersistBoot(id) => {
             let (server, grammar) = server(desk, *id)?;
@@ -207,6 +215,25 @@ async fn silence_unrecorded(desk: &Desk, id: InstanceId) -> Result<(), StepError
     Ok(())
 }
 
+/// Lets the primary commit without an acker. The record says so first: a Sluice that is killed in between must not believe
+/// that what was told OK was acknowledged.
+async fn let_go(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
+    if record(desk)?.open_window().is_none() {
+        desk.observers.look_at_all(Instant::now() + LOOK).await;
+        let (view, record) = (desk.view(), record(desk)?);
+        let rule = desk.config.durability.without_acker;
+        let allowance = rule.allowance().ok_or(StepError::Gone("writes may not go on without an acker"))?;
+        let verdict =
+            assess::assess(&view, Some(&record), desk.trust(), &Err(String::new()), clock::now()).verdict;
+        if !unguarded::may_begin(&view, &record, &verdict, allowance.after, rule) {
+            return Err(StepError::Gone("it is not without any acker now, or something else is going on"));
+        }
+        desk.open_window(unguarded::window(&record.primary_name, allowance, clock::unix()))?;
+    }
+    let (server, grammar) = server(desk, id)?;
+    Ok(server.stop_waiting(grammar).await?)
+}
+
 /// Opens a primary whose tail was found complete: semi-sync first, then writable, then a write that is
 /// acknowledged.
 async fn resume(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
@@ -243,15 +270,17 @@ async fn retire(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
 /// Writes the epoch row; its OK establishes the guarantee where commits wait.
 async fn barrier(desk: &Desk, id: InstanceId) -> Result<(), StepError> {
     let record = record(desk)?;
-    let (server, _) = server(desk, id)?;
+    let (server, grammar) = server(desk, id)?;
+    // While the record lets commits go on, a write proves something only if it waits.
+    let proves = record.window.is_none() || server.waits(grammar).await?;
     let known =
         desk.board.view(id.index()).and_then(|view| view.server).is_some_and(|s| s.epoch_row.is_some());
     if !known {
         server.create_tables().await?;
     }
     server.write_epoch_row(&record.row()).await?;
-    if record.waits() && record.guarantee != Guarantee::Acknowledged {
-        desk.change(|record| record.guarantee = Guarantee::Acknowledged)?;
+    if record.waits() && record.guarantee != Guarantee::Acknowledged && proves {
+        desk.note_acknowledged()?;
     }
     Ok(())
 }

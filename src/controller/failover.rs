@@ -22,6 +22,7 @@ use super::api::{CandidateStatus, FailoverStatus};
 use super::assess;
 use super::record::{Guarantee, MarkKind, Record};
 use super::statements::version_number;
+use super::unguarded;
 use super::view::{BootView, ClusterView, InstanceView, ServerView};
 use super::zones::{Outgoing, Zones};
 use crate::config::Promotion;
@@ -110,6 +111,9 @@ pub fn doubt(view: &ClusterView, record: &Record) -> Option<String> {
     }
     if record.guarantee == Guarantee::None {
         return Some("no write of this epoch was acknowledged yet".into());
+    }
+    if let Some(doubt) = unguarded::doubt(record) {
+        return Some(doubt);
     }
     if record.guarantee == Guarantee::Broken {
         return Some(

@@ -8,7 +8,9 @@
 use uuid::Uuid;
 
 use super::record::{Guarantee, Record};
+use super::unguarded;
 use super::view::ServerView;
+use crate::config::{Allowance, WithoutAcker};
 
 /// A reading of the primary while it waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,10 @@ pub fn watch(server: &ServerView, before: Option<Waited>) -> Kept {
 }
 
 /// The guarantee, for people.
-pub fn words(record: &Record) -> String {
+pub fn words(record: &Record, rule: WithoutAcker) -> String {
+    if let Some(words) = unguarded::words(record) {
+        return words;
+    }
     match (record.guarantee, record.wait_count) {
         (_, 0) => "none: commits wait for no acknowledgement".into(),
         (Guarantee::None, _) => "none: the first acknowledged write of this epoch is still missing".into(),
@@ -57,7 +62,15 @@ pub fn words(record: &Record) -> String {
                 .into()
         }
         (Guarantee::Acknowledged, count) => {
-            format!("every OK is received by {count} of {} ackers", record.ackers.len())
+            let received = format!("every OK is received by {count} of {} ackers", record.ackers.len());
+            let may_end = |allowance: Allowance| {
+                format!(
+                    "{received}; without any acker for {} writes would go on without guarantee, for {} at most",
+                    humantime::format_duration(allowance.after),
+                    humantime::format_duration(allowance.longest)
+                )
+            };
+            rule.allowance().map_or(received.clone(), may_end)
         }
     }
 }

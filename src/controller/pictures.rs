@@ -116,6 +116,7 @@ pub(super) fn record(members: u16) -> Record {
         rebuild: None,
         deposed: Vec::new(),
         pause: None,
+        window: None,
     }
 }
 

@@ -50,6 +50,10 @@ pub enum Step {
     RetireAcker(InstanceId),
     /// The waiting side of semi-sync on, on the primary.
     StartWaiting(InstanceId),
+    /// Record that commits have no guarantee from now on, then let the primary wait for nobody.
+    LetGo(InstanceId),
+    /// The time for that is over: the primary waits again, whoever is there.
+    WaitAgain(InstanceId),
     /// Make the primary writable after its tail was checked, and prove it with an acknowledged write.
     Resume(InstanceId),
     /// Have it start fenced the next time.
@@ -82,6 +86,10 @@ impl Step {
             Self::StopAcking(id) => format!("{} stops acknowledging", name(id)),
             Self::RetireAcker(id) => format!("{} is marked and leaves the ackers", name(id)),
             Self::StartWaiting(id) => format!("commits on {} wait for acknowledgements", name(id)),
+            Self::LetGo(id) => format!("commits on {} go on without an acker", name(id)),
+            Self::WaitAgain(id) => {
+                format!("commits on {} wait for ackers again: the time without is over", name(id))
+            }
             Self::Resume(id) => format!("make {} writable again", name(id)),
             Self::PersistBoot(id) => format!("persist the boot settings of {}", name(id)),
             Self::Barrier(id) => format!("write the epoch row on {}", name(id)),
@@ -152,6 +160,7 @@ fn fences(view: &ClusterView, record: &Record, verdict: &Verdict) -> Vec<Step> {
         | Verdict::LockHeldElsewhere => Vec::new(),
         Verdict::Healthy
         | Verdict::SemiSyncStarved
+        | Verdict::Unguarded
         | Verdict::SecondWritable(_)
         | Verdict::PrimaryLocked
         | Verdict::PrimaryStalled
@@ -233,7 +242,7 @@ fn can_spare_one(primary: &ServerView) -> bool {
 }
 
 /// A member with more to execute becomes no acker yet: a failover would have to wait for it.
-const NEARLY: u64 = 10_000;
+pub(super) const NEARLY: u64 = 10_000;
 /// The same on the source's clock, milliseconds.
 const NEARLY_MS: u64 = 10_000;
 
@@ -365,7 +374,10 @@ fn primary_side(
     let mut steps = Vec::new();
     if let Some(semi_sync) = &server.semi_sync {
         if record.waits() && !waits_as_recorded(semi_sync, record.wait_count) {
-            steps.push(Step::StartWaiting(primary.id));
+            // In an open window `unguarded` says when.
+            if record.open_window().is_none() || semi_sync.waiting.is_on() {
+                steps.push(Step::StartWaiting(primary.id));
+            }
         } else if !record.waits() && semi_sync.waiting.is_on() {
             steps.push(Step::StopWaiting(primary.id));
         }
@@ -382,6 +394,7 @@ fn primary_side(
             }
         }
         Verdict::SemiSyncStarved
+        | Verdict::Unguarded
         | Verdict::Starting
         | Verdict::Unadopted
         | Verdict::Adopting

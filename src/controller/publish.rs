@@ -14,6 +14,7 @@ use super::api::InstanceStatus;
 use super::guarantee::Waited;
 use super::lag::LagMeter;
 use super::record::{Guarantee, Mark, MarkKind, PromotionRule, Record};
+use super::unguarded;
 use super::view::{ChannelView, ClusterView, InstanceView, LockView, Reach, ServerView, Thread};
 use crate::feed::receipts::Rule;
 
@@ -55,7 +56,9 @@ pub fn topology(picture: &Picture<'_>, addresses: &[Arc<str>]) -> Topology {
 
 /// At how many of whom a commit has to be before its OK is true, while that is guaranteed.
 pub fn receipt_rule(picture: &Picture<'_>) -> Option<Rule> {
-    let record = picture.record.filter(|record| record.waits() && record.guarantee != Guarantee::None)?;
+    let proves = |record: &&Record| record.waits() && record.guarantee != Guarantee::None;
+    // In an open window nobody acknowledges, and everybody was told what an OK is worth.
+    let record = picture.record.filter(proves).filter(|record| record.open_window().is_none())?;
     let kept = picture.waited.filter(|_| record.guarantee == Guarantee::Acknowledged);
     Some(Rule {
         ackers: record.ackers.clone(),
@@ -240,7 +243,9 @@ fn own_transactions(
 /// Things somebody should know, whatever the verdict is.
 pub fn alarms(picture: &Picture<'_>) -> Vec<String> {
     let mut alarms = Vec::new();
-    if picture.record.is_some_and(|record| record.waits() && record.guarantee == Guarantee::Broken) {
+    if let Some(alarm) = picture.record.and_then(unguarded::alarm) {
+        alarms.push(alarm);
+    } else if picture.record.is_some_and(|record| record.waits() && record.guarantee == Guarantee::Broken) {
         alarms.push(
             "the primary committed without waiting for acknowledgements: should it be lost now, a human has to decide; \
              it ends by itself with the next acknowledged write of Sluice"

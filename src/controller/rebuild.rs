@@ -233,7 +233,7 @@ fn acting(assessment: &Assessment, is_acker: bool) -> Result<(), Objection> {
         Verdict::Healthy | Verdict::SecondWritable(_) => true,
         // Whoever acknowledges nothing is missed by nobody, and may be the one that commits wait for: also the one that is to
         // show that the primary of before may be opened.
-        Verdict::SemiSyncStarved | Verdict::PrimaryReturned(_) => !is_acker,
+        Verdict::SemiSyncStarved | Verdict::Unguarded | Verdict::PrimaryReturned(_) => !is_acker,
         Verdict::Starting
         | Verdict::Unadopted
         | Verdict::Adopting

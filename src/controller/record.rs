@@ -7,12 +7,15 @@
 
 mod adopter;
 mod promotions;
+mod window;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use adopter::{by_another, tagged};
 pub use promotions::PromotionRule;
+pub(super) use window::moment;
+pub use window::{Stage, Window};
 
 /// What the store holds. Changed only by compare-and-set on `version`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -54,6 +57,9 @@ pub struct Record {
     /// Set while Sluice promotes and rebuilds nobody by itself.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// Set from before writes go on without an acker until one was acknowledged again; the guarantee is broken then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 /// A former primary that a failover replaced.
@@ -297,12 +303,8 @@ pub struct Pause {
 
 /// Why, by whom and until when, for people.
 fn circumstances(reason: Option<&str>, who: &str, until: Option<u64>) -> String {
-    let at = |until: u64| {
-        let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(until));
-        at.map(|at| format!("until {}", humantime::format_rfc3339_seconds(at)))
-    };
     let who = (!who.is_empty()).then(|| format!("by {who}"));
-    let parts = [reason.map(str::to_owned), who, until.and_then(at)];
+    let parts = [reason.map(str::to_owned), who, until.map(|until| format!("until {}", moment(until)))];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

@@ -14,7 +14,7 @@ mod requests;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as StdInstant};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -32,6 +32,7 @@ use super::record::{self, Guarantee, Record};
 use super::refill;
 use super::store::StoreError;
 use super::takeover;
+use super::unguarded::{self, Lack};
 use super::view::{ClusterView, LockView};
 use crate::config::Config;
 use crate::feed::Publisher;
@@ -95,6 +96,7 @@ pub async fn run_over(
         told: Told::default(),
         budgets: Budgets::default(),
         wanted_by: WantedBy::Nobody,
+        lack: Lack::default(),
     };
     let mut changes = looped.desk.board.changes();
     loop {
@@ -160,6 +162,8 @@ struct Looped {
     budgets: Budgets,
     /// Who wanted the failover under way.
     wanted_by: WantedBy,
+    /// Since when the primary has been without any acker.
+    lack: Lack,
 }
 
 /// Who wanted something.
@@ -190,6 +194,7 @@ impl Looped {
         self.end_marks();
         self.show_budgets();
         if self.desk.is_switching() {
+            self.lack = Lack::default();
             self.desk.publish();
             return;
         }
@@ -225,6 +230,7 @@ impl Looped {
         if let Some(record) = &record {
             self.refill(&view, record, &assessment);
         }
+        let window = self.window_step(&view, &assessment.verdict);
         if self.upkeep.is_some() || self.regroup.is_some() {
             return;
         }
@@ -239,7 +245,8 @@ impl Looped {
             (None, _) => Vec::new(),
             (Some(record), _) => {
                 let (addresses, assessment) = (&self.desk.replication_addresses, self.desk.assessment());
-                let mut steps = plan::plan(&view, record, &assessment, &self.desk.policy, addresses);
+                let mut steps: Vec<Step> = window.into_iter().collect();
+                steps.extend(plan::plan(&view, record, &assessment, &self.desk.policy, addresses));
                 steps.extend(self.desk.events_step(&view));
                 steps
             }
@@ -277,7 +284,7 @@ impl Looped {
     fn follow_primary(&mut self, view: &ClusterView, record: Option<&Record>, assessment: &Assessment) {
         let (Some(record), Some(primary)) = (record, assessment.primary) else { return };
         match &assessment.verdict {
-            Verdict::Healthy | Verdict::SecondWritable(_) => {
+            Verdict::Healthy | Verdict::Unguarded | Verdict::SecondWritable(_) => {
                 self.attempts = Attempts::default();
                 let Some(primary) = view.instances.get(primary.index()) else { return };
                 let Some(server) = primary.live() else { return };
@@ -369,6 +376,19 @@ impl Looped {
         }
     }
 
+    /// What is to be done about writes without an acker.
+    fn window_step(&mut self, view: &ClusterView, verdict: &Verdict) -> Option<Step> {
+        let record = self.desk.record()?;
+        let lacking = self.lack.note(view, &record, verdict, clock::now());
+        unguarded::step(
+            view,
+            &record,
+            verdict,
+            (lacking, clock::unix()),
+            self.desk.config.durability.without_acker,
+        )
+    }
+
     /// Starts the first step that has not just failed; the loop goes on meanwhile.
     fn start_step(&mut self, view: &ClusterView, steps: &[Step]) {
         self.failed.retain(|_, at| clock::since(*at) < RETRY_AFTER);
@@ -433,6 +453,8 @@ impl Looped {
             rebuild: before.and_then(|record| record.rebuild),
             // By a human's word another history may be the right one now.
             deposed: Vec::new(),
+            // What an OK is worth has to be proved first in any case.
+            window: None,
         };
         self.desk.commit(self.desk.prepare(record)?)?;
         Ok(())
@@ -440,7 +462,7 @@ impl Looped {
 
     /// Takes marks and the pause away whose time is over.
     fn end_marks(&self) {
-        let now = unix_now();
+        let now = clock::unix();
         let over = self.desk.record().is_some_and(|mut record| record.expire(now));
         if self.switchover.is_none()
             && over
@@ -448,9 +470,10 @@ impl Looped {
         {
             self.desk.set_trouble(Some(error.to_string()));
         }
+        if self.switchover.is_none()
+            && let Err(error) = self.desk.fit_window(now)
+        {
+            self.desk.set_trouble(Some(error.to_string()));
+        }
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -119,6 +119,7 @@ async fn confirm(desk: &Arc<Desk>) -> Result<(InstanceId, Assessment), String> {
         | Verdict::LockHeldElsewhere
         | Verdict::Healthy
         | Verdict::SemiSyncStarved
+        | Verdict::Unguarded
         | Verdict::SecondWritable(_)
         | Verdict::PrimaryLocked
         | Verdict::OpenedByHand(_)
@@ -166,6 +167,8 @@ async fn asked_for(desk: &Arc<Desk>, terms: &Terms) -> Result<(InstanceId, Asses
         | Verdict::Adopting
         | Verdict::StaleRecord
         | Verdict::OpenedByHand(_)
+        // It takes writes, and whoever could follow it lacks them.
+        | Verdict::Unguarded
         | Verdict::LockHeldElsewhere => return Err(assessment.evidence),
     }
     let quorum = failover::quorum(&view, &record);

@@ -13,6 +13,7 @@ mod hooks;
 mod lost_tail;
 mod marks;
 mod starved;
+mod without_acker;
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -48,6 +48,7 @@ pub async fn ask(config: &Config, logins: &Logins) -> Facts {
         members: members.into_iter().map(|(_, member)| member).collect(),
         wanted: Wanted {
             wait_count: config.durability.wait_count(config.members().count()),
+            without_acker: config.durability.without_acker,
             max_backend: config.sessions.max_backend,
             control: config.accounts.control.user.clone(),
             replication: config.accounts.replication.user.clone(),

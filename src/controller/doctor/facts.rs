@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::WithoutAcker;
+
 /// All members and what the configuration wants of them.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -18,6 +20,8 @@ pub struct Facts {
 pub struct Wanted {
     /// Acknowledgements a commit needs; 0: semi-sync is no part of this cluster.
     pub wait_count: u16,
+    /// `[durability] without_acker`
+    pub without_acker: WithoutAcker,
     /// `[sessions] max_backend`
     pub max_backend: usize,
     /// User of the control account.

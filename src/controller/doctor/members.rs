@@ -38,8 +38,22 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(ALIKE.iter().filter_map(|name| differing(facts, name)));
     findings.extend(no_primary(facts));
+    findings.extend(unguarded(facts));
     findings.extend(clone_plugin(facts));
     findings
+}
+
+/// Nothing is wrong with it; whoever looks for what may be lost has to find it.
+fn unguarded(facts: &Facts) -> Option<Finding> {
+    let allowance = facts.wanted.without_acker.allowance().filter(|_| facts.wanted.wait_count > 0)?;
+    let what = format!(
+        "[durability] without_acker = \"continue\": after {} without any acker commits wait for none, for {} at most",
+        humantime::format_duration(allowance.after),
+        humantime::format_duration(allowance.longest)
+    );
+    let why = "what clients are told OK in such a time is lost if the primary is lost then";
+    let finding = Finding::advisable("cluster", "without_acker", what, why);
+    Some(finding.act("leave it if that is meant; if not: without_acker = \"stall\", and sluice reload"))
 }
 
 fn silent(member: &Member) -> Option<Finding> {

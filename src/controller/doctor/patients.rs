@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::facts::{Channel, Facts, Member, Server, Variables, Wanted};
+use crate::config::WithoutAcker;
 use crate::controller::grants::{Which, needs};
 use crate::controller::view::BOOT;
 
@@ -84,6 +85,7 @@ pub(super) fn healthy() -> Facts {
         members: (1..=3).map(member).collect(),
         wanted: Wanted {
             wait_count: 1,
+            without_acker: WithoutAcker::Stall,
             max_backend: 200,
             control: "sluice".into(),
             replication: "repl".into(),

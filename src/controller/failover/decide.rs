@@ -47,6 +47,7 @@ pub fn decide(view: &ClusterView, record: &Record, verdict: &Verdict, rules: &Ru
         | Verdict::LockHeldElsewhere
         | Verdict::Healthy
         | Verdict::SemiSyncStarved
+        | Verdict::Unguarded
         | Verdict::SecondWritable(_)
         | Verdict::PrimaryLocked
         | Verdict::OpenedByHand(_)

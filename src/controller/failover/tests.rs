@@ -82,6 +82,7 @@ fn without_a_guarantee_or_against_the_configuration_nothing_happens() {
         Verdict::Healthy,
         Verdict::PrimarySuspected,
         Verdict::SemiSyncStarved,
+        Verdict::Unguarded,
         Verdict::PrimaryLost(Loss::Brief),
     ] {
         assert_eq!(decide(&view, &record, &verdict, &on), Decision::Nothing);

@@ -49,6 +49,7 @@ fn a_record_survives_json() {
         pause: Some(Pause { who: "ann".into(), reason: Some("disks".into()), until: Some(10) }),
         rebuild: None,
         deposed: vec![],
+        window: Some(Window { since: 5, until: 65, why: "nobody".into(), stage: Stage::Open }),
     };
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);

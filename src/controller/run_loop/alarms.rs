@@ -52,6 +52,7 @@ fn alarms(status: &Status, verdict: &Verdict) -> Vec<String> {
         | Verdict::StaleRecord
         | Verdict::LockHeldElsewhere
         | Verdict::SemiSyncStarved
+        | Verdict::Unguarded
         | Verdict::SecondWritable(_)
         | Verdict::PrimaryLocked
         | Verdict::PrimaryStalled

@@ -2,13 +2,14 @@
 //!
 //! Never here: what an operation does.
 
-use super::{Looped, WantedBy, unix_now};
+use super::{Looped, WantedBy};
 use crate::config::{Instance, Promotion};
 use crate::controller::adopt;
 use crate::controller::api::{
     Asked, FailoverRequest, MarkTerms, RebuildRequest, Refusal, RefusalCode, Request, SwitchoverRequest,
 };
 use crate::controller::assess::{Trust, Verdict};
+use crate::controller::clock;
 use crate::controller::failover::Terms;
 use crate::controller::record::{Mark, MarkKind, Pause, PromotionRule, Record};
 use crate::controller::{conduct, plan, refill, takeover};
@@ -71,7 +72,7 @@ impl Looped {
             kind,
             who: terms.who.clone(),
             reason: terms.reason.clone(),
-            until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+            until: terms.duration.map(|duration| clock::unix() + duration.as_secs()),
         };
         let done =
             format!("{name} is marked: {}{}", mark.describe(), plan::mark_words(&view, &record, &mark));
@@ -118,7 +119,7 @@ impl Looped {
                     promotion,
                     who: terms.who.clone(),
                     reason: terms.reason.clone(),
-                    until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+                    until: terms.duration.map(|duration| clock::unix() + duration.as_secs()),
                 };
                 let done = format!("promotion of {name} is {}", rule.describe());
                 record.promotions.push(rule);
@@ -148,7 +149,7 @@ impl Looped {
         let pause = terms.map(|terms| Pause {
             who: terms.who.clone(),
             reason: terms.reason.clone(),
-            until: terms.duration.map(|duration| unix_now() + duration.as_secs()),
+            until: terms.duration.map(|duration| clock::unix() + duration.as_secs()),
         });
         let (verb, done) = match &pause {
             Some(pause) => ("pause", format!("automatic failover is {}", pause.describe())),

@@ -20,6 +20,7 @@ fn record(version: u64) -> Record {
         rebuild: None,
         deposed: vec![],
         pause: None,
+        window: None,
     }
 }
 

@@ -51,6 +51,8 @@ impl Takeover {
                 Guarantee::Acknowledged => Guarantee::Acknowledged,
                 Guarantee::None | Guarantee::Broken => Guarantee::None,
             },
+            // It was the old primary's.
+            window: None,
             who: format!("failover: {}", self.terms.who()),
             ..current
         };
@@ -95,7 +97,7 @@ impl Takeover {
         let record = self.desk.record().ok_or(StepError::Gone("there is no record"))?;
         winner.write_epoch_row(&record.row()).await?;
         if record.waits() && record.guarantee != Guarantee::Acknowledged {
-            self.desk.change(|record| record.guarantee = Guarantee::Acknowledged)?;
+            self.desk.note_acknowledged()?;
         }
         Ok((format!("acknowledged by {}", record.wait_count), ()))
     }
