@@ -14,6 +14,8 @@ use crate::controller::view::{ClusterView, InstanceView, ServerView};
 
 /// A member that comes no nearer to the primary for so long will not by itself.
 const NO_PROGRESS: Duration = Duration::from_secs(120);
+/// What a member has and the primary lacks for so long is its own: a look at the one may be older than that at the other.
+const OWN_FOR: Duration = Duration::from_secs(10);
 /// Between two looks at it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What a source says when it has thrown away what a replica needs.
@@ -74,6 +76,7 @@ impl Refill {
     async fn catch_up(&self) -> Result<String, Failure> {
         let mut moved = Instant::now();
         let mut had: Option<GtidSet> = None;
+        let mut own_since: Option<Instant> = None;
         loop {
             let (view, record) = (self.desk.view(), self.desk.record());
             let record = record.ok_or_else(|| Failure::Unmet("the cluster is not adopted".into()))?;
@@ -83,6 +86,12 @@ impl Refill {
             let primary = view.by_uuid(record.primary).and_then(InstanceView::live);
             let member = view.instances.get(self.member.index()).and_then(InstanceView::live);
             if let (Some(primary), Some(member)) = (primary, member) {
+                // A primary that is no more may have sent it what nobody else has: upkeep leaves it alone then.
+                let own = member.errant(primary);
+                own_since = own_since.or_else(|| Some(Instant::now())).filter(|_| !own.is_empty());
+                if own_since.is_some_and(|since| since.elapsed() >= OWN_FOR) {
+                    return Err(Failure::Unmet(format!("it has transactions of its own ({own})")));
+                }
                 let acks = member.semi_sync.as_ref().is_some_and(|semi_sync| semi_sync.acking_now.is_on());
                 let acks = acks && record.is_acker(member.uuid);
                 let should =
