@@ -75,7 +75,8 @@ pub fn unambiguous(view: &ClusterView, policy: &Policy) -> Result<Adoption, Stri
                 channel.receiver == Thread::Stopped || channel.applier == Thread::Stopped
             };
             let help = replica.channel.as_ref().filter(|channel| stopped(channel));
-            let help = help.map_or("", |_| "; START REPLICA on it, if it should");
+            let help =
+                help.map(|_| format!("; START REPLICA on {}, if it should", other.name)).unwrap_or_default();
             return Err(format!(
                 "not adopted: {} does not replicate from {}{help}",
                 other.name, primary.name

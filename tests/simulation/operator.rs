@@ -9,6 +9,7 @@ use sluice::controller::record::MarkKind;
 use tokio::time::timeout;
 
 use crate::random::Random;
+use crate::server::Server;
 use crate::world::Shared;
 
 /// What is typed while things go wrong.
@@ -116,11 +117,12 @@ impl Operator {
                 let fullest = world.servers.iter().max_by_key(|server| server.log.len());
                 self.adopt(fullest.map(|server| server.name.clone()));
             }
-            for index in 1..world.servers.len() {
-                if world.servers[index].read_only {
-                    world.start_receiver(index);
-                    world.start_applier(index);
-                }
+            // Whom the status names, and nobody else: a former primary may have an old source.
+            let named =
+                |server: &Server| status.evidence.contains(&format!("START REPLICA on {}", server.name));
+            if let Some(index) = world.servers.iter().position(named) {
+                world.start_receiver(index);
+                world.start_applier(index);
             }
         }
         if status.verdict == "opened_by_hand" {

@@ -79,6 +79,11 @@ async fn stage() -> Stage {
         primary.exec(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     stage.cluster.wait_caught_up(0).await.unwrap();
+    for node in stage.cluster.nodes() {
+        // 9.7.4 fills the messages of a language when a session first asks for it, and lets a second session use the table
+        // meanwhile: it died of that once (SIGSEGV in my_get_err_msg, seen through read_texts() in sql/derror.cc).
+        node.exec("SET lc_messages = 'de_DE'").await.unwrap();
+    }
     stage
 }
 

@@ -110,6 +110,15 @@ async fn read(conn: &mut Conn, id: u64) -> (Option<u64>, u32) {
     (value, server)
 }
 
+/// Until Sluice knows, too, that a replica has what this session has written.
+async fn until_read_on_a_replica(conn: &mut Conn) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while read(conn, 1).await.1 == 1 {
+        assert!(Instant::now() < until, "its reads stay on the primary");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn write(conn: &mut Conn, id: u64, value: u64) {
     conn.query_drop(format!("REPLACE INTO t VALUES ({id}, {value})")).await.unwrap();
 }

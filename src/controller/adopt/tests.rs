@@ -31,7 +31,7 @@ fn whatever_is_in_doubt_is_refused_with_the_reason() {
         (|v| spoil(v, 1, |s| s.read_only = Switch::On), "no instance is writable"),
         (|v| spoil(v, 2, |s| s.read_only = Switch::Off), "db1 and db2 are all writable"),
         (|v| spoil_channel(v, 3, |c| c.source = Some(uuid(2))), "db3 does not replicate from db1"),
-        (|v| spoil_channel(v, 3, |c| c.applier = Thread::Stopped), "from db1; START REPLICA on it"),
+        (|v| spoil_channel(v, 3, |c| c.applier = Thread::Stopped), "from db1; START REPLICA on db3"),
         (|v| spoil(v, 2, |s| s.executed_before = set("1:1-10,2:1")), "db2 has transactions of its own"),
         (|v| spoil(v, 2, |s| s.gtid_mode = Switch::Off), "db2 runs without gtid_mode=ON"),
         (|v| spoil(v, 3, |s| s.uuid = uuid(2)), "are the same server"),

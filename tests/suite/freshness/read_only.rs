@@ -6,7 +6,7 @@ use mysql_async::Error;
 use mysql_async::prelude::Queryable;
 use sluice_cluster::Login;
 
-use super::{read, stage, write};
+use super::{read, stage, until_read_on_a_replica, write};
 use crate::process::{client, settled, verb};
 
 /// Longest wait for what happens soon.
@@ -25,6 +25,7 @@ async fn a_read_only_transaction_stays_on_its_replica_and_in_nobodys_way() {
     conn.query_drop("INSERT INTO ids VALUES (), ()").await.unwrap();
     write(&mut conn, 1, 10).await;
     cluster.wait_caught_up(0).await.unwrap();
+    until_read_on_a_replica(&mut conn).await;
     conn.query_drop("START TRANSACTION READ ONLY").await.unwrap();
     let (value, replica) = read(&mut conn, 1).await;
     assert_eq!(value, Some(10));
@@ -56,6 +57,7 @@ async fn a_read_only_session_runs_its_transactions_on_replicas() {
     let mut conn = client(sluice.ports().split).await;
     write(&mut conn, 1, 10).await;
     cluster.wait_caught_up(0).await.unwrap();
+    until_read_on_a_replica(&mut conn).await;
     // As Connector/J does it: setReadOnly(true), then transactions with and without autocommit.
     conn.query_drop("SET SESSION TRANSACTION READ ONLY").await.unwrap();
     assert_ne!(read(&mut conn, 1).await.1, 1);
