@@ -189,8 +189,10 @@ impl Member {
             has,
             executed,
             objection,
+            // One that takes writes may have commits under way that nobody sees before it is fenced.
             can_ack: rules.policy.may_ack(instance.id)
                 && server.semi_sync.is_some()
+                && !server.is_writable()
                 && mark != Some(MarkKind::Quarantine)
                 && !record.is_taken_apart(server.uuid),
             wish,

@@ -129,7 +129,11 @@ pub fn plan(
     if server.channel.as_ref().is_some_and(|channel| server.executed.contains_set(&channel.received)) {
         steps.push(Step::ForgetSource(primary.id));
     }
-    for (instance, replica) in others(view, record).filter(|(i, _)| !is_hands_off(record, i)) {
+    // One that takes writes may have commits under way that nobody sees before it is fenced: its own, perhaps.
+    let settled = |(instance, replica): &(&InstanceView, &ServerView)| {
+        !is_hands_off(record, instance) && !replica.is_writable()
+    };
+    for (instance, replica) in others(view, record).filter(settled) {
         steps.extend(replication(instance, replica, server, addresses.get(primary.id.index())));
     }
     steps.extend(acknowledging(view, record, server, policy, &assessment.verdict));

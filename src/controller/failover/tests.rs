@@ -217,6 +217,9 @@ fn nobody_wins_without_ackers_or_against_must_not() {
     })
     .unwrap_err();
     assert!(refused.contains("db2: it would have 0 of 1 ackers"), "{refused}");
+    let unfenced =
+        elected("", |view, _| spoil(view, 3, |server| server.read_only = Switch::Off)).unwrap_err();
+    assert!(unfenced.contains("db2: it would have 0 of 1 ackers"), "{unfenced}");
     let never = [Promotion::MustNot; 3];
     assert!(with_wishes("", &never, |_, _| {}).unwrap_err().contains("must-not"));
 }

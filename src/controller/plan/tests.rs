@@ -215,6 +215,7 @@ fn a_former_primary_is_fenced_before_its_commits_are_let_go() {
     spoil(&mut view, 2, |s| s.read_only = Switch::Off);
     let steps = steps_for(&view, &record(3), Trust::Checked);
     assert!(steps.contains(&Step::Fence(DB2)) && !steps.contains(&Step::StopWaiting(DB2)), "{steps:?}");
+    assert!(!steps.contains(&Step::Follow(DB2)), "it may still commit something of its own: {steps:?}");
 }
 
 fn marked(view: &ClusterView, number: u32, kind: MarkKind) -> Vec<Step> {

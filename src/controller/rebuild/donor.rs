@@ -4,6 +4,7 @@
 
 use sluice_protocol::GtidSet;
 use sluice_routing::topology::InstanceId;
+use uuid::Uuid;
 
 use super::{Objection, Recipient};
 use crate::controller::plan::nearly;
@@ -42,7 +43,7 @@ pub fn donors(
     for instance in view.members().filter(|instance| instance.id != recipient.id) {
         let unwanted =
             from.filter(|from| **from != *instance.name).map(|_| "another one is asked for".to_owned());
-        match unwanted.or_else(|| against(view, record, instance, own)) {
+        match unwanted.or_else(|| against(view, record, instance, (recipient.uuid, own))) {
             Some(why) => reasons.push(format!("{}: {why}", instance.name)),
             None => {
                 let is_primary = instance.live().is_some_and(|server| server.uuid == record.primary);
@@ -64,7 +65,7 @@ fn against(
     view: &ClusterView,
     record: &Record,
     instance: &InstanceView,
-    recipient: Option<&ServerView>,
+    (uuid, recipient): (Uuid, Option<&ServerView>),
 ) -> Option<String> {
     let Some(server) = instance.live() else {
         return Some(format!("it does not answer ({})", instance.reach.as_str()));
@@ -92,6 +93,11 @@ fn against(
     }
     if !server.replicates_from(record.primary) {
         return Some("it does not replicate from the primary".into());
+    }
+    // What a server has written itself it takes from no source (replicate_same_server_id=OFF): it comes with the copy, or
+    // never.
+    if !server.executed.contains_set(&primary.executed.of(uuid)) {
+        return Some("it has not applied yet what the member that is to be filled had once written".into());
     }
     (!nearly(server, primary)).then(|| "it is far behind the primary".into())
 }

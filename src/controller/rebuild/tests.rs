@@ -121,4 +121,12 @@ fn donors_that_failed_come_last_and_bad_ones_never() {
     assert_eq!(names(&bad, &record, None, &[]).unwrap(), ["db1"]);
     let refused = names(&bad, &record, Some("db3"), &[]).unwrap_err();
     assert!(refused.to_string().contains("db3: it is far behind"), "{refused}");
+    // db4 was the primary once, and takes none of its own transactions from a source.
+    let mut behind = healthy(4);
+    spoil(&mut behind, 1, |server| server.executed = set("1:1-10,4:1-3"));
+    spoil(&mut behind, 2, |server| server.executed = set("1:1-10,4:1-3"));
+    spoil(&mut behind, 3, |server| server.executed = set("1:1-10,4:1-2"));
+    assert_eq!(names(&behind, &record, None, &[]).unwrap(), ["db2", "db1"]);
+    let refused = names(&behind, &record, Some("db3"), &[]).unwrap_err();
+    assert!(refused.to_string().contains("had once written"), "{refused}");
 }
