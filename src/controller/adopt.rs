@@ -98,14 +98,7 @@ pub fn named(view: &ClusterView, policy: &Policy, name: &str, recorded: u64) -> 
     distinct(view)?;
     let unapplied = server.has().subtract(&server.executed);
     if !unapplied.is_empty() {
-        let has_all = |(_, seen): &(&InstanceView, &ServerView)| seen.executed.contains_set(&server.has());
-        let better = view.live().find(has_all);
-        let better = better
-            .map(|(other, _)| format!(", or adopt {0}: it has executed all that {name} has", other.name));
-        return Err(format!(
-            "{name} has received transactions that it has not applied yet ({unapplied}): START REPLICA SQL_THREAD on it{}",
-            better.unwrap_or_default()
-        ));
+        return Err(format!("{name} has received transactions that it has not applied yet ({unapplied})"));
     }
     for (other, seen) in view.live().filter(|(other, _)| other.id != primary.id) {
         if seen.is_writable() {

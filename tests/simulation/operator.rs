@@ -171,17 +171,8 @@ async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
         let (_, rest) = refusal.reason.split_once("lacks transactions that ")?;
         Some(rest.split(' ').next()?.to_owned())
     });
-    let better = answered.as_ref().err().and_then(|refusal| {
-        let (_, rest) = refusal.reason.split_once(", or adopt ")?;
-        Some(rest.split(':').next()?.to_owned())
-    });
-    world.lock().note(|| format!("operator: adopt: {answered:?}"));
-    if let Some(primary) = better {
-        let request = Request::Adopt { primary, who: WHO.into() };
-        let answered = handle.ask(request).await;
-        return world.lock().note(|| format!("operator: adopt instead: {answered:?}"));
-    }
     let mut world = world.lock();
+    world.note(|| format!("operator: adopt: {answered:?}"));
     let names: Vec<String> = world.servers.iter().map(|server| server.name.clone()).collect();
     let place = |name: &str| names.iter().position(|one| one == name);
     let writable = answered
