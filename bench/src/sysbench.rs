@@ -21,6 +21,11 @@ const THREADS: usize = 16;
 /// Tables, and rows in each: all of it is in the servers' memory.
 const SIZE: [&str; 2] = ["--tables=4", "--table-size=10000"];
 
+/// What one run may take beside its time: its tables on a slow disk, or its end by `--forced-shutdown`.
+const BESIDE: Duration = Duration::from_secs(180);
+/// What `timeout` of the coreutils says of what it had to end, by SIGTERM and by SIGKILL.
+const ENDED: [i32; 2] = [124, 137];
+
 /// One of sysbench's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,6 +62,9 @@ pub enum SysbenchError {
     /// It stopped.
     #[error("sysbench: {0}")]
     Stopped(String),
+    /// It had to be ended.
+    #[error("sysbench did not end within {0:?}: is the server there and writable?")]
+    Hung(Duration),
 }
 
 /// One turn of one target.
@@ -136,7 +144,10 @@ impl Sysbench<'_> {
 
     fn run(&self, site: &Site, program: Program, what: &str) -> Result<String, SysbenchError> {
         let account = self.account;
-        let output = Command::new(self.path)
+        let limit = self.slice + BESIDE;
+        let output = Command::new("timeout")
+            .args(["--kill-after=5", &limit.as_secs().to_string()])
+            .arg(self.path)
             .args([program.name(), "--db-driver=mysql", "--forced-shutdown=30"])
             .args(SIZE)
             .args([
@@ -151,6 +162,9 @@ impl Sysbench<'_> {
             .arg(what)
             .stdin(Stdio::null())
             .output()?;
+        if output.status.code().is_some_and(|code| ENDED.contains(&code)) {
+            return Err(SysbenchError::Hung(limit));
+        }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // It also ends well when one of its threads has failed.
         if !output.status.success() || text.contains("FATAL") {
