@@ -52,6 +52,14 @@ fn told(stage: &Stage) -> Vec<String> {
     lines.iter().map(|line| word(line, "outcome").to_owned()).collect()
 }
 
+/// Ends the load, and holds all servers against what it was told.
+async fn nothing_is_lost(stage: &Stage, load: Load) {
+    let report = load.stop().await.unwrap();
+    judge_errors(stage, &report);
+    serving(stage).await;
+    judge_data(stage, &report, &[0, 1, 2]).await;
+}
+
 async fn serving(stage: &Stage) {
     until(stage, "all to serve", |status| {
         healthy(status) && (0..3).all(|number| word(instance(status, number), "reads") == "serving")
@@ -82,10 +90,7 @@ async fn w1_writes_go_on_and_nobody_is_promoted_by_itself() {
     start(&stage, &[0]).await;
     settled(&stage, 1).await;
     acknowledged(&stage, &load, AFTER).await;
-    let report = load.stop().await.unwrap();
-    judge_errors(&stage, &report);
-    serving(&stage).await;
-    judge_data(&stage, &report, &[0, 1, 2]).await;
+    nothing_is_lost(&stage, load).await;
 }
 
 #[tokio::test]
@@ -146,10 +151,7 @@ async fn w3_when_its_time_is_over_writes_wait_again() {
     acknowledged(&stage, &load, AFTER).await;
     start(&stage, &REPLICAS).await;
     settled(&stage, 1).await;
-    let report = load.stop().await.unwrap();
-    judge_errors(&stage, &report);
-    serving(&stage).await;
-    judge_data(&stage, &report, &[0, 1, 2]).await;
+    nothing_is_lost(&stage, load).await;
 }
 
 #[tokio::test]
@@ -169,8 +171,5 @@ async fn w4_a_sluice_killed_meanwhile_goes_on_with_the_same_window() {
     acknowledged(&stage, &load, AFTER).await;
     start(&stage, &REPLICAS).await;
     settled(&stage, 1).await;
-    let report = load.stop().await.unwrap();
-    judge_errors(&stage, &report);
-    serving(&stage).await;
-    judge_data(&stage, &report, &[0, 1, 2]).await;
+    nothing_is_lost(&stage, load).await;
 }
