@@ -5,6 +5,7 @@
 use sluice_routing::topology::InstanceId;
 use uuid::Uuid;
 
+pub use self::advice::advice;
 use super::view::{ChannelView, ClusterView, InstanceView, ServerView, Thread};
 
 /// What the configuration says that matters for roles.
@@ -103,7 +104,7 @@ pub fn named(view: &ClusterView, policy: &Policy, name: &str, recorded: u64) -> 
     for (other, seen) in view.live().filter(|(other, _)| other.id != primary.id) {
         if seen.is_writable() {
             return Err(format!(
-                "{} is writable: stop its writes first (SET GLOBAL super_read_only=ON), or adopt it",
+                "{} is writable: stop its writes first (SET GLOBAL super_read_only=ON)",
                 other.name
             ));
         }
@@ -114,8 +115,8 @@ pub fn named(view: &ClusterView, policy: &Policy, name: &str, recorded: u64) -> 
         }
         if !missing.is_empty() {
             return Err(format!(
-                "{name} lacks transactions that {} has ({missing}): they would be lost; adopt {} instead",
-                other.name, other.name
+                "{name} lacks transactions that {} has ({missing}): they would be lost",
+                other.name
             ));
         }
     }
@@ -177,5 +178,6 @@ fn adoption(
     }
 }
 
+mod advice;
 #[cfg(test)]
 mod tests;

@@ -162,27 +162,41 @@ fn unmark(name: String) -> Request {
     Request::Unmark { kind: None, name, who: WHO.into() }
 }
 
-/// A human adopts a primary, and does what it takes: a member that has more than it was in quarantine, and is rebuilt;
-/// another one that takes writes is closed.
+/// A human adopts a primary, and does what it takes: what the refusal says is to be typed next; or else a member that has
+/// more than it was in quarantine, and is rebuilt; another one that takes writes is closed.
 async fn adopt(world: Shared, handle: ControllerHandle, primary: String) {
-    let request = Request::Adopt { primary: primary.clone(), who: WHO.into() };
-    let answered = handle.ask(request).await;
-    let more = answered.as_ref().err().and_then(|refusal| {
-        let (_, rest) = refusal.reason.split_once("lacks transactions that ")?;
-        Some(rest.split(' ').next()?.to_owned())
-    });
+    let request = |primary: &str| Request::Adopt { primary: primary.into(), who: WHO.into() };
+    let answered = handle.ask(request(&primary)).await;
+    world.lock().note(|| format!("operator: adopt: {answered:?}"));
+    let Err(refusal) = answered else { return };
+    let hint = refusal.hint.as_deref().unwrap_or_default();
+    if let Some(better) = after(hint, "sluice adopt --primary ").filter(|_| hint.starts_with("sluice")) {
+        let answered = handle.ask(request(better)).await;
+        let mut world = world.lock();
+        world.note(|| format!("operator: adopt {better}: {answered:?}"));
+        if let Err(refusal) = answered {
+            world.violated(format!("{hint}; but then: {refusal}"));
+        }
+        return;
+    }
     let mut world = world.lock();
-    world.note(|| format!("operator: adopt: {answered:?}"));
     let names: Vec<String> = world.servers.iter().map(|server| server.name.clone()).collect();
     let place = |name: &str| names.iter().position(|one| one == name);
-    let writable = answered
-        .as_ref()
-        .err()
-        .and_then(|refusal| refusal.reason.split_once(" is writable: stop its writes"));
+    if let Some(late) = after(hint, "START REPLICA SQL_THREAD on ").and_then(place) {
+        return world.start_applier(late);
+    }
+    let writable = refusal.reason.split_once(" is writable: stop its writes");
     if let Some(writable) = writable.and_then(|(name, _)| place(name)) {
         world.servers[writable].read_only = true;
     }
-    if let (Some(errant), Some(donor)) = (more.as_deref().and_then(place), place(&primary)) {
+    let more = after(&refusal.reason, "lacks transactions that ").and_then(place);
+    if let (Some(errant), Some(donor)) = (more, place(&primary)) {
         world.rebuild(errant, donor);
     }
+}
+
+/// The name that follows these words.
+fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(words)?;
+    rest.split([' ', ',', ';']).next()
 }

@@ -68,14 +68,19 @@ async fn a_deleted_store_changes_nothing_until_somebody_says_adopt() {
     // An instance at a time is seen: the first may be another one than that of the primary.
     let type_it = "sluice adopt --primary db1";
     let names_it = |status: &Status| status.hint.as_ref().is_some_and(|hint| hint.contains(type_it));
-    control.until("stale", |status| status.verdict == "stale_record" && names_it(status)).await;
+    let all_seen = |status: &Status| status.instances.iter().all(|instance| instance.reachable);
+    let stale = |status: &Status| status.verdict == "stale_record" && names_it(status) && all_seen(status);
+    control.until("stale", stale).await;
     assert_eq!(control.primary(), None);
     assert_eq!(control.handle.status().gate.state, "closed (no primary)");
     let refused = control.switchover(SwitchoverRequest::default()).await;
     assert!(refused.outcome.unwrap().contains("not adopted"));
     assert_eq!(fingerprint(&cluster).await, before);
 
-    control.ask(Request::Adopt { primary: "db1".into(), who: "test".into() }).await.unwrap();
+    let adopt = |primary: &str| control.ask(Request::Adopt { primary: primary.into(), who: "test".into() });
+    let hint = adopt("db2").await.unwrap_err().hint;
+    assert!(hint.is_some_and(|hint| hint.starts_with(&format!("{type_it} would be accepted"))));
+    adopt("db1").await.unwrap();
     assert_eq!(control.settled("db1").await.epoch, 2);
 }
 

@@ -72,7 +72,7 @@ fn a_named_primary_must_not_lose_anything_or_be_one_of_two() {
     let mut view = unadopted(3);
     spoil(&mut view, 1, |server| server.read_only = Switch::On);
     spoil_channel(&mut view, 3, |channel| channel.received = (*set("1:1-11")).clone());
-    assert!(named(&view, &policy(3), "db2", 0).unwrap_err().contains("adopt db3 instead"));
+    assert!(named(&view, &policy(3), "db2", 0).unwrap_err().contains("lacks transactions that db3 has"));
     assert!(named(&view, &policy(3), "db3", 0).is_err(), "what it received it must have executed");
 }
 
@@ -82,4 +82,67 @@ fn never_more_acknowledgements_than_ackers() {
     assert_eq!(unambiguous(&unadopted(3), &all).unwrap().wait_count, 2);
     let one = Policy { may_ack: vec![true, true, false], ..policy(3) };
     assert_eq!(unambiguous(&unadopted(3), &one).unwrap().ackers, [uuid(2)]);
+}
+
+fn advised(view: &ClusterView, refused: &str) -> String {
+    let members = u16::try_from(view.instances.len()).unwrap();
+    assert!(named(view, &policy(members), refused, 0).is_err(), "there is nothing to advise");
+    advice(view, &policy(members), refused, 0).unwrap_or_default()
+}
+
+/// In the middle of a switchover from db1 to db2: db1 has not applied what db2 wrote, and db3 has not even received it.
+fn half_switched() -> ClusterView {
+    let mut view = unadopted(3);
+    spoil(&mut view, 1, |server| server.read_only = Switch::On);
+    let channel = view.instances[1].server.as_ref().unwrap().channel.clone();
+    spoil(&mut view, 1, |server| server.channel = channel);
+    spoil_channel(&mut view, 1, |channel| channel.received = (*set("2:1-5")).clone());
+    spoil(&mut view, 2, |server| server.read_only = Switch::Off);
+    spoil(&mut view, 2, |server| server.executed = set("1:1-10,2:1-5"));
+    view
+}
+
+#[test]
+fn who_has_executed_everything_is_named_in_place_of_who_has_not() {
+    let mut view = half_switched();
+    let advice = advised(&view, "db1");
+    assert!(advice.starts_with("sluice adopt --primary db2 would be accepted"), "{advice}");
+    assert_eq!(advised(&view, "db3"), advice);
+    assert!(named(&view, &policy(3), "db2", 0).is_ok());
+
+    view.instances[2].reach = Reach::Refused(1);
+    assert!(advised(&view, "db1").ends_with("db3 may have more: start it first"));
+    spoil(&mut view, 3, |server| server.executed = set("1:1-11"));
+    assert_eq!(advised(&view, "db1"), "", "what db3 had is nowhere else");
+}
+
+#[test]
+fn who_would_be_refused_next_is_named_only_with_what_to_wait_for() {
+    let mut view = half_switched();
+    spoil_channel(&mut view, 3, |channel| channel.received = (*set("1:1-11")).clone());
+    assert_eq!(advised(&view, "db1"), "", "db2 lacks what a third member has, and is writable");
+
+    spoil(&mut view, 2, |server| server.read_only = Switch::On);
+    spoil_channel(&mut view, 2, |channel| channel.received = (*set("1:11")).clone());
+    let advice = advised(&view, "db1");
+    assert!(advice.starts_with("wait until db2 has applied what it received"), "{advice}");
+    spoil_channel(&mut view, 1, |channel| channel.received = (*set("2:1-5,1:11")).clone());
+    assert!(
+        advised(&view, "db1").starts_with("wait until db1 has applied"),
+        "the one that was asked for comes first"
+    );
+}
+
+#[test]
+fn nobody_is_named_where_each_has_what_the_other_lacks_or_the_refused_one_is_silent() {
+    let mut view = unadopted(3);
+    spoil(&mut view, 1, |server| server.read_only = Switch::On);
+    spoil(&mut view, 2, |server| server.executed = set("1:1-10,2:1"));
+    spoil(&mut view, 3, |server| server.executed = set("1:1-10,3:1"));
+    for name in ["db1", "db2", "db3"] {
+        assert_eq!(advised(&view, name), "");
+    }
+    let mut view = half_switched();
+    view.instances[0].reach = Reach::Refused(1);
+    assert_eq!(advised(&view, "db1"), "");
 }

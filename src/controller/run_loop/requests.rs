@@ -43,8 +43,9 @@ impl Looped {
             return Err(not_now(self.desk.assessment().evidence, self.desk.assessment().hint));
         }
         let recorded = self.desk.record().map_or(0, |record| record.epoch);
-        let adoption =
-            adopt::named(&view, &self.desk.policy, name, recorded).map_err(|reason| not_now(reason, None))?;
+        let policy = &self.desk.policy;
+        let adoption = adopt::named(&view, policy, name, recorded)
+            .map_err(|reason| not_now(reason, adopt::advice(&view, policy, name, recorded)))?;
         self.write_adoption(&adoption, &format!("adopt: {who}"))
             .map_err(|error| not_now(error.to_string(), None))?;
         self.desk.set_trust(Trust::Unchecked);
