@@ -16,11 +16,12 @@ SEEDS ?= 100000
 # Of `make test-mutants`; empty: all.
 MUTANTS ?=
 
-.PHONY: help check test test-faults test-mutants simulate demo soak fuzz bench bench-quick fix
+.PHONY: help check test instructions test-faults test-mutants simulate demo soak fuzz bench bench-quick fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
 	@echo 'make test    everything, against real MySQL servers'
+	@echo 'make instructions  instructions per statement against their budget, part of `make test` (ARGS=--write: a new budget)'
 	@echo 'make test-clients   every driver and framework, directly and through Sluice (CLIENTS="PHP PDO;PyMySQL": these)'
 	@echo 'make test-mutants  known faults put back one by one: the tests have to find each (MUTANTS="role": these)'
 	@echo 'make test-faults   every row of the fault matrix on real servers (RUNS=20: so many random deaths), after `make simulate`'
@@ -44,13 +45,17 @@ check:
 		echo 'cargo-deny is not installed: licences, advisories and duplicates were not checked'; \
 	fi
 
-test:
+test: instructions
 	SLUICE_MYSQLD="$$(deploy/mysql/fetch)" && export SLUICE_MYSQLD && tests/clients/install && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --locked; \
 	else \
 		$(CARGO) test --workspace --locked -- --test-threads=$(TEST_THREADS); \
 	fi
+
+# Half a minute the first time. Before everything else in `make test`, as it needs no server.
+instructions:
+	CARGO='$(CARGO)' tests/instructions/run $(ARGS)
 
 # The fault matrix in its long form: every row, and random deaths (RUNS=20 of each kind). Needs 10 GiB of disk for the rebuild of
 # 2 GiB.

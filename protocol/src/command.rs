@@ -5,12 +5,14 @@
 
 pub mod attributes;
 pub mod build;
+#[cfg(feature = "connections")]
 pub mod change_user;
 pub mod dump;
 pub mod execute;
 pub mod query;
 
 pub use attributes::{Attribute, Attributes};
+#[cfg(feature = "connections")]
 pub use change_user::ChangeUser;
 pub use execute::{BoundTypes, ExecuteError, ExecuteView, RebuiltHead, TypesView, replace_statement};
 pub use query::QueryView;

@@ -8,13 +8,17 @@
 //!
 //! It must never open a socket, read a clock, start a task, panic on input, or know what a primary or a replica is.
 
+#[cfg(feature = "connections")]
 pub mod auth;
 pub mod capabilities;
 pub mod command;
+#[cfg(feature = "connections")]
 pub mod compression;
 pub mod error_packet;
+#[cfg(feature = "connections")]
 pub mod fuzz;
 pub mod gtid;
+#[cfg(feature = "connections")]
 pub mod handshake;
 pub mod ok_packet;
 pub mod packet;
