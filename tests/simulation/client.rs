@@ -64,8 +64,8 @@ pub(crate) async fn write_directly_for_ever(world: Shared, pace: Duration) {
             sleep(Duration::from_micros(pause)).await;
             let write = world.lock().ledger.begin();
             let outcome = match connection.write(write).await {
-                // No Sluice can keep a stopping server from saying OK to who asks it directly.
-                Ok(Ok(_)) if !world.lock().servers[0].is_alive() => Outcome::Unknown,
+                // No Sluice can keep a stopping server from saying OK to who asks it directly; that may be long on its way.
+                Ok(Ok(_)) if !connection.is_to_who_runs() => Outcome::Unknown,
                 Ok(Ok(_)) => Outcome::Acknowledged,
                 Ok(Err(SqlError::Server { .. })) => Outcome::Failed,
                 Ok(Err(_)) | Err(_) => Outcome::Unknown,

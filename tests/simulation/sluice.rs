@@ -176,6 +176,12 @@ impl Connection {
         Ok(Self { world: world.clone(), server, boot, id })
     }
 
+    /// Whether the server has neither ended nor begun to since the login.
+    pub(crate) fn is_to_who_runs(&self) -> bool {
+        let server = &self.world.lock().servers[self.server];
+        server.is_alive() && server.boot == self.boot
+    }
+
     /// Sends a write and returns where its answer will come.
     pub(crate) fn write(&self, write: usize) -> oneshot::Receiver<Result<Rows, SqlError>> {
         let (reply, answer) = oneshot::channel();
