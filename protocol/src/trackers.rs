@@ -8,7 +8,7 @@
 mod changes;
 mod filter;
 
-pub use self::changes::{SessionChanges, TransactionState, VariableChange};
+pub use self::changes::{Changes, SessionChanges, TransactionState, VariableChange};
 pub(crate) use self::filter::Mark;
 pub use self::filter::{TrackerFilter, TransactionStates, VariableFilter};
 

@@ -74,7 +74,7 @@ impl Told {
                 if columns == 0 && summary.last_insert_id != 0 {
                     self.last_insert_id = summary.last_insert_id;
                 }
-                merge(&mut self.changes, summary.changes);
+                self.changes.absorb(summary.changes);
             }
             ResponseEvent::Error(error) => self.error = Some(error),
             ResponseEvent::Prepared(prepared) => {
@@ -97,20 +97,6 @@ fn note_writes(ledger: Option<&Writes>, event: &ResponseEvent) {
             None => {}
         }
     }
-}
-
-fn merge(all: &mut SessionChanges, later: SessionChanges) {
-    if all.is_empty() {
-        *all = later;
-        return;
-    }
-    all.system_variables.extend(later.system_variables);
-    all.state_changed |= later.state_changed;
-    all.schema = later.schema.or(all.schema.take());
-    all.gtids = later.gtids.or(all.gtids.take());
-    all.transaction_characteristics =
-        later.transaction_characteristics.or(all.transaction_characteristics.take());
-    all.transaction_state = later.transaction_state.or(all.transaction_state.take());
 }
 
 /// Which errors of a server are kept from the client, because they say "not here, not now".

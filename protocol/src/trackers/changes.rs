@@ -1,6 +1,7 @@
 //! All changes of one OK packet, owned. Holds no more than the packet did and never interprets a value.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::Tracker;
 use crate::{GtidError, GtidSet, Malformed, Reader};
@@ -14,9 +15,14 @@ pub struct VariableChange {
     pub value: Box<[u8]>,
 }
 
-/// What one OK packet told about the session; empty in most. An empty value owns no memory.
+/// What one OK packet told about the session; nothing in most, which owns no memory and is a pointer to copy: the answer to
+/// every statement carries one through the session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SessionChanges {
+pub struct SessionChanges(Option<Box<Changes>>);
+
+/// What [`SessionChanges`] hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
     /// Variables that were set, in the order told. A value may be what it was before.
     pub system_variables: Vec<VariableChange>,
     /// The default schema, empty for none.
@@ -31,12 +37,55 @@ pub struct SessionChanges {
     pub transaction_state: Option<TransactionState>,
 }
 
+/// What an OK packet without trackers told.
+static NOTHING: Changes = Changes {
+    system_variables: Vec::new(),
+    schema: None,
+    state_changed: false,
+    gtids: None,
+    transaction_characteristics: None,
+    transaction_state: None,
+};
+
+impl Deref for SessionChanges {
+    type Target = Changes;
+
+    fn deref(&self) -> &Changes {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
 impl SessionChanges {
     /// Reads the block of an OK packet ([`crate::OkPacket::session_changes`]).
     ///
     /// # Errors
     /// [`Malformed`] if it is cut off or not in its form. Unknown kinds are passed over.
     pub fn parse(block: &[u8]) -> Result<Self, Malformed> {
+        if block.is_empty() {
+            return Ok(Self(None));
+        }
+        let changes = Changes::parse(block)?;
+        Ok(if changes == NOTHING { Self(None) } else { Self(Some(Box::new(changes))) })
+    }
+
+    /// Whether nothing was told.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Takes in what a later OK of the same answer told; the later value counts.
+    pub fn absorb(&mut self, later: Self) {
+        let Some(later) = later.0 else { return };
+        match &mut self.0 {
+            Some(all) => all.absorb(*later),
+            nothing => *nothing = Some(later),
+        }
+    }
+}
+
+impl Changes {
+    fn parse(block: &[u8]) -> Result<Self, Malformed> {
         let mut changes = Self::default();
         let mut reader = Reader::new(block);
         while !reader.is_empty() {
@@ -59,10 +108,14 @@ impl SessionChanges {
         Ok(changes)
     }
 
-    /// Whether nothing was told.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    fn absorb(&mut self, later: Self) {
+        self.system_variables.extend(later.system_variables);
+        self.state_changed |= later.state_changed;
+        self.schema = later.schema.or(self.schema.take());
+        self.gtids = later.gtids.or(self.gtids.take());
+        self.transaction_characteristics =
+            later.transaction_characteristics.or(self.transaction_characteristics.take());
+        self.transaction_state = later.transaction_state.or(self.transaction_state.take());
     }
 
     /// The GTIDs as a set; `None` if none were told.
@@ -124,5 +177,43 @@ impl TransactionState {
 impl fmt::Debug for TransactionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+    use super::*;
+
+    #[test]
+    fn what_a_later_ok_tells_counts_and_what_it_does_not_tell_stays() {
+        let told = |changes| SessionChanges(Some(Box::new(changes)));
+        let mut all = SessionChanges::default();
+        all.absorb(SessionChanges::default());
+        assert!(all.is_empty() && !all.state_changed && all.gtids.is_none());
+        let variable = |name: &[u8]| VariableChange { name: name.into(), value: b"1".as_slice().into() };
+        all.absorb(told(Changes {
+            system_variables: vec![variable(b"a")],
+            schema: Some(b"one".as_slice().into()),
+            gtids: Some(b"x:1".as_slice().into()),
+            ..Changes::default()
+        }));
+        all.absorb(told(Changes {
+            system_variables: vec![variable(b"b")],
+            gtids: Some(b"x:1-2".as_slice().into()),
+            state_changed: true,
+            ..Changes::default()
+        }));
+        all.absorb(SessionChanges::default());
+        assert_eq!(all.system_variables, [variable(b"a"), variable(b"b")]);
+        assert_eq!((all.schema.as_deref(), all.gtids.as_deref()), (Some(&b"one"[..]), Some(&b"x:1-2"[..])));
+        assert!(all.state_changed);
+    }
+
+    #[test]
+    fn kinds_that_are_not_known_are_nothing() {
+        assert!(SessionChanges::parse(b"").unwrap().is_empty());
+        assert!(SessionChanges::parse(b"\x63\x02ab").unwrap().is_empty());
+        assert!(SessionChanges::parse(b"\x63\x09ab").is_err());
     }
 }
