@@ -6,171 +6,27 @@
 //! Never here: what a packet means, a deadline (the caller has one), a decision to reconnect.
 
 mod compressed;
+mod layers;
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 pub use compressed::Compressed;
+pub use layers::Stream;
 use sluice_protocol::compression::Algorithm;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
+use tokio::io::{AsyncRead as _, AsyncReadExt, AsyncWrite as _, AsyncWriteExt, ReadBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::buffers;
-use super::socket::Socket;
 
 /// Room made in the read buffer for one read.
 const READ_CHUNK: usize = buffers::ROOM;
-/// Idle time before the kernel asks whether the peer is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// Time between two such questions.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Questions without an answer before the connection is given up.
-const KEEPALIVE_RETRIES: u32 = 3;
-
-/// A TCP connection, with or without TLS and compression on it.
-#[derive(Debug)]
-pub enum Stream {
-    /// Plain TCP.
-    Tcp(Socket),
-    /// TLS over TCP, either side of it.
-    Tls(Box<TlsStream<Socket>>),
-    /// The compressed protocol over either of them.
-    Compressed(Box<Compressed>),
-}
-
-impl Stream {
-    /// Takes over a connected socket and sets what every connection of ours has: no delay and keepalive. A
-    /// socket that refuses an option is used without it.
-    #[must_use]
-    pub fn from_tcp(tcp: TcpStream) -> Self {
-        let socket = socket2::SockRef::from(&tcp);
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(KEEPALIVE_IDLE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_RETRIES);
-        for result in [tcp.set_nodelay(true), socket.set_tcp_keepalive(&keepalive)] {
-            if let Err(error) = result {
-                tracing::debug!(%error, "socket option not set");
-            }
-        }
-        Self::Tcp(tcp.into())
-    }
-
-    /// Whether the bytes are encrypted on the wire.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        match self {
-            Self::Tcp(_) => false,
-            Self::Tls(_) => true,
-            Self::Compressed(compressed) => compressed.below().is_tls(),
-        }
-    }
-
-    /// Whether the bytes are packed on the wire.
-    #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        match self {
-            Self::Tcp(_) | Self::Tls(_) => false,
-            Self::Compressed(_) => true,
-        }
-    }
-
-    /// Registers the socket with the current runtime; see [`Socket::move_here`].
-    fn move_here(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => tcp.move_here(),
-            Self::Tls(tls) => tls.get_mut().0.move_here(),
-            // Only clients speak it, and they stay on their worker.
-            Self::Compressed(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Waits until a read would probably not wait.
-    async fn readable(&self) -> io::Result<()> {
-        let Some(tcp) = self.awaited() else { return Ok(()) };
-        std::future::poll_fn(|cx| tcp.poll_read_ready(cx)).await
-    }
-}
-
-impl Stream {
-    /// The socket that has to bring more before a read can; `None`: there is something already.
-    fn awaited(&self) -> Option<&Socket> {
-        match self {
-            Self::Tcp(tcp) => Some(tcp),
-            Self::Tls(tls) => match tls.get_ref() {
-                (tcp, session) if session.wants_read() => Some(tcp),
-                // Decrypted bytes, or the end, are there already.
-                _ => None,
-            },
-            Self::Compressed(compressed) if compressed.holds_input() => None,
-            Self::Compressed(compressed) => compressed.below().awaited(),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-            Self::Compressed(compressed) => Pin::new(compressed).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-            Self::Compressed(compressed) => Pin::new(compressed).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-            Self::Compressed(compressed) => Pin::new(compressed).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-            Self::Compressed(compressed) => compressed.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-            Self::Compressed(compressed) => Pin::new(compressed).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-            Self::Compressed(compressed) => Pin::new(compressed).poll_shutdown(cx),
-        }
-    }
-}
 
 /// Why no packet could be read.
 #[derive(Debug, Error)]
@@ -367,13 +223,27 @@ impl PacketStream {
     /// Reads at most [`READ_CHUNK`] bytes behind those in the buffer; returns how many, 0 at the end of the stream. Memory
     /// is taken only when bytes are there. Safe to cancel.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        self.stream.readable().await?;
+        let mut asked = false;
+        poll_fn(|cx| self.poll_fill(cx, &mut asked)).await
+    }
+
+    /// `asked`: whether the stream has been asked, and wakes the task when there are bytes.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, asked: &mut bool) -> Poll<io::Result<usize>> {
         if self.input.capacity() == 0 {
+            // Who wakes up has most likely been woken by it, and reads at once.
+            if !std::mem::replace(asked, true) {
+                ready!(self.stream.poll_readable(cx))?;
+            }
             self.input = buffers::lend();
         }
         self.input.reserve(READ_CHUNK);
         // A buffer that has grown has room for as much again, of which nobody has asked whether there is memory for it.
-        (&mut self.stream).take(READ_CHUNK as u64).read_buf(&mut self.input).await
+        let mut room = (&mut self.input).limit(READ_CHUNK);
+        let read = pin!(self.stream.read_buf(&mut room)).poll(cx);
+        if read.is_pending() {
+            self.release_all();
+        }
+        read
     }
 
     /// Writes all of `bytes`; with TLS they may stay buffered until [`Self::flush`].
@@ -437,7 +307,9 @@ impl PacketStream {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -487,11 +359,11 @@ mod tests {
         far.release_all();
         assert_eq!(far.input.capacity(), 0);
         near.write_packet(b"unasked").await.unwrap();
-        far.stream.readable().await.unwrap();
+        poll_fn(|cx| far.stream.poll_readable(cx)).await.unwrap();
         assert_eq!(far.idle(), Idle::Unread);
         assert_eq!(far.read_packet(100).await.unwrap().payload, b"unasked");
         drop(near);
-        far.stream.readable().await.unwrap();
+        poll_fn(|cx| far.stream.poll_readable(cx)).await.unwrap();
         assert_eq!(far.idle(), Idle::Closed);
     }
 }
