@@ -254,6 +254,12 @@ async fn set(options: &Options, account: &Account) -> Result<Scene, Failure> {
         }
         None => say("without HAProxy: it can't be had here"),
     }
+    let byte_relay = std::env::current_exe()?.with_file_name("byte-relay");
+    if byte_relay.exists() {
+        peers.push(Peer::byte_relay(&byte_relay, folder, server)?);
+    } else {
+        say("without the byte relay: it is not built beside this program");
+    }
     match &options.router {
         Some(program) => {
             programs.push(("MySQL Router".to_owned(), version(program, "--version")));

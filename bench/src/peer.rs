@@ -75,6 +75,19 @@ impl Peer {
         Self::start(Target::HaProxy, command, &config, &text, port)
     }
 
+    /// The relay of bytes.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub fn byte_relay(program: &Path, folder: &Path, server: SocketAddr) -> Result<Self, PeerError> {
+        let port = HeldPort::any()?;
+        let text = format!("listen 127.0.0.1:{}\nserver {server}\n", port.number());
+        let config = folder.join("byte-relay.conf");
+        let mut command = Command::new(program);
+        command.arg(format!("--config={}", config.display()));
+        Self::start(Target::ByteRelay, command, &config, &text, port)
+    }
+
     /// MySQL Router; sharing server connections among clients, if `target` says so.
     ///
     /// # Errors

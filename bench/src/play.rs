@@ -66,8 +66,9 @@ fn idle_clients(
     say: &dyn Fn(&str),
 ) -> Result<(), Failure> {
     let mut begun = Vec::new();
-    // Both listeners of Sluice are one process.
-    for site in cast.sites.iter().filter(|site| site.target != Target::SluicePrimary) {
+    // Both listeners of Sluice are one process, and the byte relay gives nothing back while it waits.
+    let left_out = [Target::SluicePrimary, Target::ByteRelay];
+    for site in cast.sites.iter().filter(|site| !left_out.contains(&site.target)) {
         let before = Before::of(site, cast.account).map_err(blame(site.target))?;
         begun.extend(before.map(|before| (site, before)));
     }

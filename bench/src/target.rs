@@ -16,6 +16,8 @@ pub enum Target {
     Direct,
     /// HAProxy in TCP mode, to the primary.
     HaProxy,
+    /// Our own relay that understands nothing, to the primary: what any proxy on these runtimes costs at least.
+    ByteRelay,
     /// MySQL Router passing bytes through, to the primary.
     Router,
     /// MySQL Router sharing server connections among clients, to the primary.
@@ -30,9 +32,10 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::HaProxy,
+        Self::ByteRelay,
         Self::Router,
         Self::RouterSharing,
         Self::SluicePrimary,
@@ -46,6 +49,7 @@ impl Target {
         match self {
             Self::Direct => "direct",
             Self::HaProxy => "HAProxy",
+            Self::ByteRelay => "byte relay",
             Self::Router => "Router",
             Self::RouterSharing => "Router, sharing",
             Self::SluicePrimary => "Sluice, primary",
@@ -59,7 +63,7 @@ impl Target {
     pub const fn descriptors(self) -> u64 {
         match self {
             Self::Direct | Self::SluicePrimary | Self::SluiceSplit | Self::SluiceSplitTls => 1,
-            Self::HaProxy | Self::Router | Self::RouterSharing => 2,
+            Self::HaProxy | Self::ByteRelay | Self::Router | Self::RouterSharing => 2,
         }
     }
 }

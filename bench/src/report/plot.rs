@@ -21,8 +21,9 @@ const TOP: f64 = 70.0;
 const MOST: f64 = 3.0;
 
 /// What is shown, and in which colour: apart also for the colour-blind.
-const SHOWN: [(Target, &str); 6] = [
+const SHOWN: [(Target, &str); 7] = [
     (Target::HaProxy, "#999999"),
+    (Target::ByteRelay, "#000000"),
     (Target::Router, "#e69f00"),
     (Target::RouterSharing, "#d55e00"),
     (Target::SluicePrimary, "#56b4e9"),
