@@ -118,14 +118,15 @@ impl<'a> Lexer<'a> {
 
     /// A word, or the prefix of a literal: `N'..'`, `x'..'`, `b'..'`.
     fn word(&mut self) -> TokenKind {
-        let first = self.peek(0).unwrap_or_default().to_ascii_lowercase();
-        if matches!(first, b'n' | b'x' | b'b') && self.peek(1) == Some(b'\'') {
-            self.at += 1;
-            return self.string(b'\'');
-        }
         let start = self.at;
         self.skip_word();
-        TokenKind::Word(word::lookup(self.text.get(start..self.at).unwrap_or_default()))
+        if self.at == start + 1 && self.peek(0) == Some(b'\'') {
+            let prefix = self.text.get(start).copied().unwrap_or_default();
+            if matches!(prefix.to_ascii_lowercase(), b'n' | b'x' | b'b') {
+                return self.string(b'\'');
+            }
+        }
+        TokenKind::Word(word::lookup(self.text, start, self.at))
     }
 
     /// `@name`, `@'name'`, `@@scope.name`.
@@ -175,9 +176,9 @@ impl<'a> Lexer<'a> {
 impl Iterator for Lexer<'_> {
     type Item = Token;
 
+    #[inline]
     fn next(&mut self) -> Option<Token> {
-        self.skip_gaps();
-        let byte = self.peek(0)?;
+        let byte = self.skip_gaps()?;
         let start = self.at;
         let kind = match bytes::class(byte) {
             Class::Letter => self.word(),
@@ -193,7 +194,7 @@ impl Iterator for Lexer<'_> {
                 self.note(Oddity::NulByte);
                 TokenKind::Broken
             }
-            Class::Dot | Class::Other | Class::Space => self.punctuation(byte),
+            Class::Dot | Class::Mark | Class::Other | Class::Space => self.punctuation(byte),
         };
         Some(Token { kind, span: Span { start, end: self.at } })
     }

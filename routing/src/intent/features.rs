@@ -55,10 +55,21 @@ pub(super) struct Features {
     signs: u32,
     last: Seen,
     before: Seen,
+    /// Whether the last token can mean something together with the next one.
+    weight: Weight,
     depth: u32,
     /// The depth at which a WITH list names its tables, while it does.
     with_list: Option<u32>,
     expected: Expected,
+}
+
+/// Whether a token can mean something together with the one behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Weight {
+    /// It can't: most names, numbers, strings and marks.
+    #[default]
+    None,
+    Some,
 }
 
 /// An earlier token as far as later ones need it.
@@ -124,32 +135,52 @@ impl Features {
 
     /// Takes note of the next token of the statement. `bytes` is its text. The token after it is `next`. `vouched`: the owner
     /// vouches for the stored function of this name.
-    pub(super) fn see(&mut self, token: Token, bytes: &[u8], next: Option<TokenKind>, vouched: bool) {
-        self.see_after_last(token.kind, bytes);
+    #[inline]
+    pub(super) fn see<'a>(
+        &mut self,
+        token: Token,
+        bytes: impl Fn() -> &'a [u8],
+        next: Option<TokenKind>,
+        vouched: bool,
+    ) {
+        if self.weight == Weight::Some {
+            self.see_after_last(token.kind, bytes());
+        }
         let mut now = Seen { kind: Some(token.kind), ..Seen::default() };
+        let mut weight = Weight::None;
         match token.kind {
+            TokenKind::Word(Word::Other) => {
+                if next == Some(OPEN) {
+                    now.function = Some(self.call(bytes(), vouched));
+                }
+            }
             TokenKind::Word(word) => {
                 self.see_word(word);
-                now.schema = schema_of_word(word);
+                (now.schema, weight) = (schema_of_word(word), Weight::Some);
                 if next == Some(OPEN) {
-                    now.function = Some(self.call(bytes, vouched));
+                    now.function = Some(self.call(bytes(), vouched));
                 }
             }
             TokenKind::Quoted => {
-                let name = unquoted(bytes);
+                let name = unquoted(bytes());
                 now.schema = schema_of_name(name);
+                if now.schema != Schema::Other {
+                    weight = Weight::Some;
+                }
                 if next == Some(OPEN) {
                     now.function = Some(self.call(name, vouched));
                 }
             }
             TokenKind::UserVariable => self.add(Sign::UserVariable),
-            TokenKind::SystemVariable => self.see_system_variable(bytes),
+            TokenKind::SystemVariable => self.see_system_variable(bytes()),
             TokenKind::Assign if self.expected == Expected::Assignment => {}
             TokenKind::Assign => self.add(Sign::AssignsInline),
             OPEN => {
                 self.depth += 1;
+                weight = Weight::Some;
             }
             CLOSE => self.depth = self.depth.saturating_sub(1),
+            DOT => weight = Weight::Some,
             TokenKind::Text
             | TokenKind::Number
             | TokenKind::Placeholder
@@ -158,8 +189,7 @@ impl Features {
             | TokenKind::Broken => {}
         }
         self.expected = Expected::Nothing;
-        self.before = self.last;
-        self.last = now;
+        (self.before, self.last, self.weight) = (self.last, now, weight);
     }
 
     /// What the token says together with those before it.

@@ -60,16 +60,22 @@ impl<'a> Reader<'a> {
     /// The next token of this statement.
     pub(super) fn next(&mut self) -> Option<Token> {
         let token = self.peek()?;
+        self.pass(token);
+        Some(token)
+    }
+
+    /// Moves over the token that lies ahead.
+    #[inline]
+    fn pass(&mut self, token: Token) {
         self.part.end = token.span.end;
         self.ahead = self.lexer.next();
         let next = self.ahead.map(|token| token.kind);
         let calls = next == Some(TokenKind::Punctuation(b'('));
         let vouched = calls && self.is_vouched(token);
-        self.features.see(token, self.lexer.bytes(token.span), next, vouched);
+        self.features.see(token, || self.lexer.bytes(token.span), next, vouched);
         if self.vouching.is_some() {
             self.before = [self.before[1], Some(token)];
         }
-        Some(token)
     }
 
     /// Whether the owner vouches for the function that this token, with a `(` behind it, names.
@@ -158,7 +164,9 @@ impl<'a> Reader<'a> {
 
     /// Takes everything up to the end of the statement.
     pub(super) fn skip_part(&mut self) {
-        while self.next().is_some() {}
+        while let Some(token) = self.peek() {
+            self.pass(token);
+        }
     }
 
     pub(super) fn features(&self) -> Features {

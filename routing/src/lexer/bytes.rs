@@ -15,6 +15,8 @@ pub(super) enum Class {
     At,
     Dot,
     Nul,
+    /// Something that may begin a comment, or end one.
+    Mark,
     Other,
 }
 
@@ -29,6 +31,7 @@ const fn classify(byte: u8) -> Class {
         b'@' => Class::At,
         b'.' => Class::Dot,
         0 => Class::Nul,
+        b'#' | b'-' | b'/' | b'*' => Class::Mark,
         _ => Class::Other,
     }
 }

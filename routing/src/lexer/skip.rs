@@ -10,26 +10,44 @@ use crate::hint::Wish;
 const EXECUTED_BY_ALL: u32 = 80_017;
 
 impl Lexer<'_> {
-    /// Moves to the first byte of the next token.
-    pub(super) fn skip_gaps(&mut self) {
+    /// Moves to the first byte of the next token and tells it.
+    #[inline]
+    pub(super) fn skip_gaps(&mut self) -> Option<u8> {
         while let Some(byte) = self.peek(0) {
-            match byte {
-                _ if bytes::class(byte) == Class::Space => self.at += 1,
-                b'#' => self.skip_line(1),
-                b'-' if self.peek(1) == Some(b'-') && self.peek(2).is_none_or(after_dashes) => {
-                    self.skip_line(2);
-                }
-                b'/' if self.peek(1) == Some(b'*') => self.skip_block(),
-                b'*' if self.in_executable && self.peek(1) == Some(b'/') => {
-                    self.at += 2;
-                    self.in_executable = false;
-                }
-                _ => return,
+            match bytes::class(byte) {
+                Class::Space => self.at += 1,
+                Class::Mark if self.skip_comment(byte) => {}
+                Class::Mark
+                | Class::Letter
+                | Class::Digit
+                | Class::Quote
+                | Class::DoubleQuote
+                | Class::Backtick
+                | Class::At
+                | Class::Dot
+                | Class::Nul
+                | Class::Other => return Some(byte),
             }
         }
         if self.in_executable {
             self.note(Oddity::Unterminated);
         }
+        None
+    }
+
+    /// Moves over a comment, or a mark of an executable one, if one begins here.
+    fn skip_comment(&mut self, byte: u8) -> bool {
+        match byte {
+            b'#' => self.skip_line(1),
+            b'-' if self.peek(1) == Some(b'-') && self.peek(2).is_none_or(after_dashes) => self.skip_line(2),
+            b'/' if self.peek(1) == Some(b'*') => self.skip_block(),
+            b'*' if self.in_executable && self.peek(1) == Some(b'/') => {
+                self.at += 2;
+                self.in_executable = false;
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn skip_line(&mut self, marker: usize) {
