@@ -37,18 +37,62 @@ const LONGEST: usize = 34;
 
 /// What `name` before a `(` means; any case.
 pub(crate) fn function(name: &[u8]) -> FunctionKind {
+    if let Some(kind) = listed(name) {
+        return kind;
+    }
     let mut upper = [0u8; LONGEST];
     let Some(upper) = upper.get_mut(..name.len()) else { return FunctionKind::Unknown };
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
-    let upper = &*upper;
-    let in_list = |list: &[&str]| list.binary_search_by(|entry| entry.as_bytes().cmp(upper)).is_ok();
-    if in_list(PURE) {
-        FunctionKind::Pure
-    } else if in_list(KEYWORDS) {
-        FunctionKind::Keyword
-    } else {
-        special(upper)
+    special(upper)
+}
+
+/// Places of the table of both lists: several times as many as names, so that most other names meet an empty one.
+const PLACES: usize = 2048;
+
+/// Where the search for a name begins; the same for both cases.
+const fn place(name: &[u8]) -> usize {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        hash = (hash ^ (*byte & 0xdf) as u32).wrapping_mul(0x0100_0193);
+        rest = tail;
+    }
+    (hash ^ (hash >> 15)) as usize % PLACES
+}
+
+/// For every place one more than the number of the name that is there, counted through both lists, or 0. A taken place is
+/// passed over.
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "done by the compiler")]
+static TAKEN: [u16; PLACES] = {
+    let mut taken = [0; PLACES];
+    let mut number = 0;
+    while number < PURE.len() + KEYWORDS.len() {
+        let name = if number < PURE.len() { PURE[number] } else { KEYWORDS[number - PURE.len()] };
+        let mut at = place(name.as_bytes());
+        while taken[at] != 0 {
+            at = (at + 1) % PLACES;
+        }
+        number += 1;
+        taken[at] = number as u16;
+    }
+    taken
+};
+
+/// What a name means that stands in one of the lists.
+#[allow(clippy::indexing_slicing, reason = "a place is below the number of places")]
+fn listed(name: &[u8]) -> Option<FunctionKind> {
+    let mut at = place(name);
+    loop {
+        let number = usize::from(TAKEN[at]).wrapping_sub(1);
+        let (known, kind) = match PURE.get(number) {
+            Some(known) => (known, FunctionKind::Pure),
+            None => (KEYWORDS.get(number.wrapping_sub(PURE.len()))?, FunctionKind::Keyword),
+        };
+        if name.eq_ignore_ascii_case(known.as_bytes()) {
+            return Some(kind);
+        }
+        at = (at + 1) % PLACES;
     }
 }
 
@@ -171,6 +215,21 @@ mod tests {
         }
         assert!(PURE.iter().all(|name| KEYWORDS.binary_search(name).is_err()));
         assert!(PURE.iter().chain(KEYWORDS).all(|name| special(name.as_bytes()) == FunctionKind::Unknown));
+    }
+
+    #[test]
+    fn every_name_of_the_lists_is_found_and_nothing_near_it() {
+        for (list, kind) in [(PURE, FunctionKind::Pure), (KEYWORDS, FunctionKind::Keyword)] {
+            for name in list {
+                assert_eq!(listed(name.as_bytes()), Some(kind));
+                assert_eq!(listed(name.to_ascii_lowercase().as_bytes()), Some(kind));
+                for near in
+                    [format!("{name} "), format!("{name}\0"), format!(" {name}"), name.replace('_', "\x7f")]
+                {
+                    assert!(near == *name || listed(near.as_bytes()).is_none(), "{near:?}");
+                }
+            }
+        }
     }
 
     #[test]
