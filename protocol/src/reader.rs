@@ -116,7 +116,18 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Malformed::LengthPrefix`] on 0xFB and 0xFF, [`Malformed::Truncated`] if its bytes are missing.
+    #[inline]
     pub fn lenenc_int(&mut self) -> Result<u64, Malformed> {
+        match self.rest.split_first() {
+            Some((&small @ ..=0xfa, rest)) => {
+                self.rest = rest;
+                Ok(u64::from(small))
+            }
+            Some(_) | None => self.long_lenenc_int(),
+        }
+    }
+
+    fn long_lenenc_int(&mut self) -> Result<u64, Malformed> {
         match self.u8()? {
             0xfc => self.u16().map(u64::from),
             0xfd => self.u24().map(u64::from),

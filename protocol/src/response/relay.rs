@@ -116,6 +116,9 @@ impl ResponseRelay {
                 at += HEADER_LEN;
                 continue;
             }
+            if self.place == Place::Rows {
+                at = self.let_rows_pass(input, at);
+            }
             if let Some(resting) = self.rest(input, at)? {
                 return Ok(forward_or(at, resting));
             }
@@ -171,6 +174,21 @@ impl ResponseRelay {
             | Place::Events
             | Place::Statistics => None,
         })
+    }
+
+    /// Lets rows through that are there as a whole, as most are, and says where the first packet begins that is to be looked
+    /// at more closely.
+    fn let_rows_pass(&mut self, input: &mut [u8], mut at: usize) -> usize {
+        while let Some((_, length @ 1..MAX_FRAME_PAYLOAD)) = header_at(input, at) {
+            let row = payload_at(input, at, length).and_then(<[u8]>::first);
+            if matches!(row, None | Some(&(EOF_HEADER | ERR_HEADER))) {
+                break;
+            }
+            self.renumber(input, at);
+            self.rows += 1;
+            at += HEADER_LEN + length;
+        }
+        at
     }
 
     /// Lets a frame through whose body may not have come yet.
