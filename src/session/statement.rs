@@ -268,24 +268,19 @@ impl Session {
             return HoldBack::Nothing;
         }
         // A primary that stops may have lost its role by now, and what is open there still gets its answers.
-        let on_primary = self.replica != Some(instance) || self.context.feed.topology().is_primary(instance);
+        let on_primary =
+            || self.replica != Some(instance) || self.context.feed.topology().is_primary(instance);
         if self.home.is_some() {
-            let in_transaction = self.facts.in_transaction() && on_primary;
+            let in_transaction = self.facts.in_transaction() && on_primary();
             return if in_transaction { HoldBack::Stopping } else { HoldBack::Nothing };
         }
         match statement.intent {
-            Intent::HarmlessRead if on_primary || self.replica == Some(instance) => {
-                HoldBack::ReadOnlyOrStopping
-            }
-            Intent::SessionState if on_primary => HoldBack::ReadOnlyOrStopping,
-            Intent::TransactionStart { .. } if on_primary || self.replica == Some(instance) => {
-                HoldBack::ReadOnlyOrStopping
-            }
+            // The primary's, or those of the replica that was chosen.
+            Intent::HarmlessRead | Intent::TransactionStart { .. } => HoldBack::ReadOnlyOrStopping,
+            Intent::SessionState if on_primary() => HoldBack::ReadOnlyOrStopping,
             // What a stopping server broke off is not for us to repeat: 1053 is the client's to hear.
-            Intent::NeedsPrimary(_) | Intent::Write(_) if on_primary => HoldBack::ReadOnlyOrUncommitted,
-            Intent::HarmlessRead
-            | Intent::SessionState
-            | Intent::TransactionStart { .. }
+            Intent::NeedsPrimary(_) | Intent::Write(_) if on_primary() => HoldBack::ReadOnlyOrUncommitted,
+            Intent::SessionState
             | Intent::NeedsPrimary(_)
             | Intent::Write(_)
             | Intent::LastStatement
