@@ -156,7 +156,8 @@ impl Features {
             }
             TokenKind::Word(word) => {
                 self.see_word(word);
-                (now.schema, weight) = (schema_of_word(word), Weight::Some);
+                now.schema = schema_of_word(word);
+                weight = weight_of_word(word, now.schema);
                 if next == Some(OPEN) {
                     now.function = Some(self.call(bytes(), vouched));
                 }
@@ -164,7 +165,7 @@ impl Features {
             TokenKind::Quoted => {
                 let name = unquoted(bytes());
                 now.schema = schema_of_name(name);
-                if now.schema != Schema::Other {
+                if now.schema == Schema::Server {
                     weight = Weight::Some;
                 }
                 if next == Some(OPEN) {
@@ -177,10 +178,12 @@ impl Features {
             TokenKind::Assign => self.add(Sign::AssignsInline),
             OPEN => {
                 self.depth += 1;
-                weight = Weight::Some;
+                if self.last.function == Some(FunctionKind::LastInsertId) {
+                    weight = Weight::Some;
+                }
             }
             CLOSE => self.depth = self.depth.saturating_sub(1),
-            DOT => weight = Weight::Some,
+            DOT if self.last.schema == Schema::Information => weight = Weight::Some,
             TokenKind::Text
             | TokenKind::Number
             | TokenKind::Placeholder
@@ -280,6 +283,15 @@ impl Features {
         let after_comma = self.last.is(COMMA) && self.before.is(CLOSE);
         self.with_list == Some(self.depth)
             && (self.last.is_word(Word::With) || self.last.is_word(Word::Recursive) || after_comma)
+    }
+}
+
+/// Whether [`Features::see_after_last`] looks at what stands behind this word.
+fn weight_of_word(word: Word, schema: Schema) -> Weight {
+    match word {
+        Word::Insert | Word::Replace | Word::Into | Word::For | Word::Value => Weight::Some,
+        _ if schema == Schema::Server => Weight::Some,
+        _ => Weight::None,
     }
 }
 
