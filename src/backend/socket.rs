@@ -24,6 +24,16 @@ impl Socket {
         self.0.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
+    /// Reads what is there; `WouldBlock` if nothing is, which costs no system call once the reactor knows it.
+    pub(super) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_read(into)
+    }
+
+    /// Writes what fits; `WouldBlock` if nothing does.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_write(bytes)
+    }
+
     /// Waits until a read would probably not wait.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.as_ref().ok_or(io::ErrorKind::NotConnected)?.poll_read_ready(cx)

@@ -20,7 +20,7 @@ use sluice_protocol::compression::Algorithm;
 use sluice_protocol::packet::HEADER_LEN;
 use sluice_protocol::{Header, Packet, PacketError, PayloadAssembler, frame_payload};
 use thiserror::Error;
-use tokio::io::{AsyncRead as _, AsyncReadExt, AsyncWrite as _, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite as _, AsyncWriteExt};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::buffers;
@@ -185,10 +185,9 @@ impl PacketStream {
     pub async fn write_packet(&mut self, payload: &[u8]) -> io::Result<()> {
         let mut framed = BytesMut::with_capacity(payload.len() + HEADER_LEN);
         frame_payload(&mut framed, &mut self.sequence, payload);
-        let written = self.write_all(&framed).await;
+        let written = self.write_out(&framed).await;
         framed[..].zeroize();
-        written?;
-        self.flush().await
+        written
     }
 
     /// Registers an idle connection that another runtime has used with the current one.
@@ -246,6 +245,19 @@ impl PacketStream {
         read
     }
 
+    /// Writes all of `bytes` and brings them to the kernel. Most fit into the socket's buffer, and take no future to get there.
+    pub async fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let rest = match self.stream.try_write(bytes) {
+            Poll::Ready(written) => bytes.get(written?..).unwrap_or_default(),
+            Poll::Pending => bytes,
+        };
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.write_all(rest).await?;
+        self.flush().await
+    }
+
     /// Writes all of `bytes`; with TLS they may stay buffered until [`Self::flush`].
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
@@ -290,14 +302,11 @@ impl PacketStream {
             return Idle::Unread;
         }
         let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.stream).poll_read(&mut cx, &mut buf) {
+        match self.stream.read_now(&mut byte) {
             Poll::Pending => Idle::Quiet,
-            Poll::Ready(Err(_)) => Idle::Closed,
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => Idle::Closed,
-            Poll::Ready(Ok(())) => {
-                self.input.extend_from_slice(buf.filled());
+            Poll::Ready(Err(_) | Ok(0)) => Idle::Closed,
+            Poll::Ready(Ok(_)) => {
+                self.input.extend_from_slice(&byte);
                 Idle::Unread
             }
         }

@@ -405,16 +405,16 @@ impl Backend {
         }
         let io = &mut self.connection.io;
         if self.first.is_empty() {
-            return super::relay::write_out(io, bytes).await.map_err(|_| NotReady::Lost);
+            return io.write_out(bytes).await.map_err(|_| NotReady::Lost);
         }
         let mut first = std::mem::take(&mut self.first);
         let answers = std::mem::take(&mut self.first_answers);
         if bytes.len() <= MAX_COPIED {
             first.extend_from_slice(bytes);
-            super::relay::write_out(io, &first).await.map_err(|_| NotReady::Lost)?;
+            io.write_out(&first).await.map_err(|_| NotReady::Lost)?;
         } else {
             io.write_all(&first).await.map_err(|_| NotReady::Lost)?;
-            super::relay::write_out(io, bytes).await.map_err(|_| NotReady::Lost)?;
+            io.write_out(bytes).await.map_err(|_| NotReady::Lost)?;
         }
         for _ in 0..answers {
             if let Answer::Error(error) = self.own_answer().await? {
@@ -432,7 +432,7 @@ impl Backend {
             // What another session's statement left is not for this one.
             self.query(b"DO 0").await?;
         }
-        super::relay::write_out(&mut self.connection.io, bytes).await.map_err(|_| NotReady::Lost)
+        self.connection.io.write_out(bytes).await.map_err(|_| NotReady::Lost)
     }
 
     pub(super) async fn own_answer(&mut self) -> Result<Answer, NotReady> {

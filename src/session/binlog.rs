@@ -18,7 +18,7 @@ use super::command::ClientCommand;
 use super::failure::{Cause, Failure};
 use super::interrupt::Interrupt;
 use super::place::NoPlace;
-use super::relay::{Cut, HoldBack, Told, relay_answer, write_out};
+use super::relay::{Cut, HoldBack, Told, relay_answer};
 use super::statement::Job;
 use super::stream_watch::StreamWatch;
 use super::{End, Session};
@@ -79,7 +79,7 @@ impl Session {
         let Some(backend) = self.backends.get_mut(instance) else { return Err(End::Failed) };
         entry.set_backend(Some((instance, backend.connection.thread_id)));
         let server = &mut backend.connection.io;
-        let cut = match write_out(server, command.frames()).await {
+        let cut = match server.write_out(command.frames()).await {
             Ok(()) => {
                 let (mut told, keep) = (Told::default(), HoldBack::Nothing);
                 relay_answer(server, &mut self.client, &mut relay, &mut told, None, keep, &mut interrupt)

@@ -16,7 +16,6 @@ use super::hints::Hints;
 use super::lull::{Lull, Waited};
 use super::memory::{NoMemory, OF_CLIENT};
 use super::questions::PATIENCE;
-use super::relay::write_out;
 use super::statement::{Body, Job};
 use super::{End, Session};
 use crate::backend::buffers;
@@ -397,7 +396,7 @@ impl Session {
     pub(super) async fn answer_packet(&mut self, payload: &[u8]) -> Result<(), End> {
         let mut frames = BytesMut::new();
         frame_payload(&mut frames, &mut self.answer_sequence, payload);
-        write_out(&mut self.client, &frames).await.map_err(|_| End::ClientLost)
+        self.client.write_out(&frames).await.map_err(|_| End::ClientLost)
     }
 
     /// Tells the client of a failure; `Err` when the session ends by it.

@@ -20,7 +20,7 @@ use tokio::time::{Duration, timeout};
 use super::backends::{Backend, LastUser, NotReady};
 use super::failure::Failure;
 use super::left::{Captured, Conditions, FoundRows, Left, MAX_CONDITIONS};
-use super::relay::{Told, write_out};
+use super::relay::Told;
 use super::statement::{Body, Job, Next};
 use super::{End, Session};
 
@@ -158,7 +158,7 @@ impl Session {
         };
         let frames = self.conditions_frames(captured, which, page);
         self.left.row_count = Some(-1);
-        write_out(&mut self.client, &frames).await.map_err(|_| End::ClientLost)
+        self.client.write_out(&frames).await.map_err(|_| End::ClientLost)
     }
 
     /// The answer to SHOW WARNINGS, as the server would have given it.
@@ -293,7 +293,7 @@ impl Backend {
             frame_payload(&mut bytes, &mut 0, &build::query(text, capabilities));
         }
         // Nothing that was put off may come before it.
-        write_out(&mut self.connection.io, &bytes).await.map_err(|_| NotReady::Lost)?;
+        self.connection.io.write_out(&bytes).await.map_err(|_| NotReady::Lost)?;
         self.last_user = LastUser::Another;
         let (shown, found) = (self.own_answer().await?, self.own_answer().await?);
         let Answer::Rows { columns, rows, end } = shown else { return Err(NotReady::Lost) };

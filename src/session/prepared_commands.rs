@@ -229,9 +229,13 @@ impl Session {
         let readable = prepared.attached != Attached::LongData;
         let without = super::hints::execute_for(&view, payload, backend.connection.capabilities, readable);
         let without = without.map_err(|_| NotReady::Lost)?;
-        let payload = without.as_deref().unwrap_or(payload);
-        let view =
-            ExecuteView::parse(payload, prepared.parameters, capabilities).map_err(|_| NotReady::Lost)?;
+        let (payload, view) = match without.as_deref() {
+            Some(rest) => {
+                let view = ExecuteView::parse(rest, prepared.parameters, capabilities);
+                (rest, view.map_err(|_| NotReady::Lost)?)
+            }
+            None => (payload, view),
+        };
         let same_form = super::hints::same_form(capabilities, backend.connection.capabilities);
         let knows_types = backend.statements.knows_types(key, prepared.types.as_ref());
         if same_form && (knows_types || view.types.is_some() || prepared.parameters == 0) {

@@ -302,12 +302,6 @@ fn bad_answer(error: ResponseError, delivered: Delivered) -> Cut {
     Cut::Server(delivered)
 }
 
-/// Writes and flushes.
-pub(crate) async fn write_out(stream: &mut PacketStream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.flush().await
-}
-
 /// Relays a client's file to the server, up to the empty packet that ends it.
 async fn relay_file(
     server: &mut PacketStream,
@@ -318,7 +312,7 @@ async fn relay_file(
         let ready = file.advance(client.buffer_mut());
         if ready > 0 {
             let part = client.take(ready);
-            write_out(server, &part).await.map_err(|_| Cut::Server(Delivered::Something))?;
+            server.write_out(&part).await.map_err(|_| Cut::Server(Delivered::Something))?;
             continue;
         }
         if client.buffer().len() > MAX_FILE_READ_AHEAD || !matches!(client.fill().await, Ok(1..)) {
@@ -375,7 +369,7 @@ mod tests {
             for payload in begin {
                 let mut bytes = BytesMut::new();
                 frame_payload(&mut bytes, &mut sequence, payload);
-                write_out(&mut of_server, &bytes).await.unwrap();
+                of_server.write_out(&bytes).await.unwrap();
                 while of_client.buffer().len() < bytes.len() {
                     of_client.fill().await.unwrap();
                 }
@@ -383,7 +377,7 @@ mod tests {
             }
             let mut bytes = BytesMut::new();
             frame_payload(&mut bytes, &mut sequence, end);
-            write_out(&mut of_server, &bytes).await.unwrap();
+            of_server.write_out(&bytes).await.unwrap();
         };
         tokio::join!(relayed, answer).0.unwrap()
     }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -79,9 +79,34 @@ impl Stream {
         }
     }
 
+    /// Reads without waiting.
+    pub(super) fn read_now(&mut self, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Self::Tcp(tcp) = self {
+            return now(tcp.try_read(into));
+        }
+        let mut into = ReadBuf::new(into);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(self).poll_read(&mut cx, &mut into).map_ok(|()| into.filled().len())
+    }
+
+    /// Writes without waiting and without a future what TCP takes; TLS and compression take nothing this way.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(tcp) => now(tcp.try_write(bytes)),
+            Self::Tls(_) | Self::Compressed(_) => Poll::Pending,
+        }
+    }
+
     /// Waits until a read would probably not wait.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.awaited().map_or(Poll::Ready(Ok(())), |tcp| tcp.poll_read_ready(cx))
+    }
+}
+
+fn now(done: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        done => Poll::Ready(done),
     }
 }
 

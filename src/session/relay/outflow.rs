@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Cut, Delivered, MAX_FILE_READ_AHEAD, write_out};
+use super::{Cut, Delivered, MAX_FILE_READ_AHEAD};
 use crate::backend::PacketStream;
 
 /// How long a client may take to read what one read from its server has brought. Its server waits for `net_write_timeout`
@@ -89,7 +89,7 @@ impl<'a> Outflow<'a> {
         };
         tokio::select! {
             biased;
-            written = write_out(self.client, bytes) => written.map_err(|_| Cut::Client)?,
+            written = self.client.write_out(bytes) => written.map_err(|_| Cut::Client)?,
             // Most writes don't wait, and need no clock.
             () = async { sleep(SLOW_READER).await } => return Err(Cut::Client),
         }
@@ -142,7 +142,7 @@ mod tests {
     async fn what_stays_is_written_from_where_it_was_read_and_in_its_place() {
         let (mut server, mut of_server) = pair().await;
         let (mut client, mut of_client) = pair().await;
-        write_out(&mut of_server, b"abCCdeRR").await.unwrap();
+        of_server.write_out(b"abCCdeRR").await.unwrap();
         while server.buffer().len() < 8 {
             server.fill().await.unwrap();
         }
