@@ -37,11 +37,12 @@ const LONGEST: usize = 34;
 
 /// What `name` before a `(` means; any case.
 pub(crate) fn function(name: &[u8]) -> FunctionKind {
+    let mut upper = [0u8; LONGEST];
+    // A longer one is nobody we know, and is not hashed.
+    let Some(upper) = upper.get_mut(..name.len()) else { return FunctionKind::Unknown };
     if let Some(kind) = listed(name) {
         return kind;
     }
-    let mut upper = [0u8; LONGEST];
-    let Some(upper) = upper.get_mut(..name.len()) else { return FunctionKind::Unknown };
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
     special(upper)
