@@ -16,7 +16,7 @@ pub enum Target {
     Direct,
     /// HAProxy in TCP mode, to the primary.
     HaProxy,
-    /// Our own relay that understands nothing, to the primary: what any proxy on these runtimes costs at least.
+    /// Our own relay that understands nothing, to the primary: about the least that a proxy on these runtimes costs.
     ByteRelay,
     /// MySQL Router passing bytes through, to the primary.
     Router,

@@ -1,5 +1,5 @@
 //! A proxy that understands nothing: bytes from one socket to the other, on the same runtimes as Sluice's workers. What
-//! Sluice costs beyond it is what understanding the protocol costs; nothing built on these runtimes costs less.
+//! Sluice costs beyond it is about what understanding the protocol costs.
 //!
 //! Its file of settings has two lines, `listen ADDRESS` and `server ADDRESS`.
 //!
