@@ -375,4 +375,38 @@ mod tests {
         poll_fn(|cx| far.stream.poll_readable(cx)).await.unwrap();
         assert_eq!(far.idle(), Idle::Closed);
     }
+
+    #[tokio::test]
+    async fn what_does_not_fit_at_once_arrives_whole_and_in_order() {
+        let (mut near, mut far) = pair().await;
+        // More than the buffers of both sockets take.
+        let sent: Vec<u8> = (0..32 << 20).map(|number: u32| number.to_le_bytes()[1]).collect();
+        let read = async {
+            let mut arrived = Vec::new();
+            while arrived.len() < sent.len() && far.fill().await.unwrap() > 0 {
+                arrived.extend_from_slice(far.buffer());
+                far.consume(far.buffer().len());
+            }
+            arrived
+        };
+        let write = async {
+            near.write_out(&sent).await.unwrap();
+            near.shutdown().await.unwrap();
+        };
+        let ((), arrived) = tokio::join!(write, read);
+        assert!(arrived == sent, "{} of {} bytes, or others", arrived.len(), sent.len());
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_for_something_else_keeps_no_buffer() {
+        let (mut near, mut far) = pair().await;
+        let (mut asked, mut cx) = (false, Context::from_waker(Waker::noop()));
+        for _ in 0..2 {
+            assert!(far.poll_fill(&mut cx, &mut asked).is_pending());
+            assert_eq!(far.input.capacity(), 0);
+        }
+        near.write_out(b"abc").await.unwrap();
+        assert_eq!(poll_fn(|cx| far.poll_fill(cx, &mut asked)).await.unwrap(), 3);
+        assert_eq!(far.buffer(), b"abc");
+    }
 }
