@@ -37,6 +37,7 @@ mod read_only;
 mod reads;
 mod relay;
 mod repeat;
+mod second_try;
 mod settle;
 mod sharing;
 mod state;

@@ -245,12 +245,17 @@ impl PacketStream {
         read
     }
 
+    /// Brings to the kernel what it takes of `bytes` without a wait: how many bytes, none over TLS.
+    pub fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.try_write(bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// Writes all of `bytes` and brings them to the kernel. Most fit into the socket's buffer, and take no future to get there.
     pub async fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let rest = match self.stream.try_write(bytes) {
-            Poll::Ready(written) => bytes.get(written?..).unwrap_or_default(),
-            Poll::Pending => bytes,
-        };
+        let rest = bytes.get(self.write_at_once(bytes)?..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(());
         }

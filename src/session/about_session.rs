@@ -7,6 +7,7 @@ use sluice_protocol::response::Expect;
 use sluice_routing::intent::{Intent, Statement};
 
 use super::command::ClientCommand;
+use super::relay::Told;
 use super::statement::Job;
 use super::{End, Session};
 
@@ -17,8 +18,8 @@ impl Session {
         // of its multi-queries.
         let statement = Statement::of(Intent::LastStatement);
         let job = Job::text(command.frames(), Expect::Plain, &statement);
-        let told = self.run_job_told(&job).await?;
-        if told.is_none_or(|told| told.error.is_some()) {
+        let mut told = Told::default();
+        if !self.run_job_told(&job, &mut told).await? || told.error.is_some() {
             return Ok(());
         }
         match option {

@@ -137,14 +137,24 @@ impl Backend {
     }
 
     /// Brings it in step with `state`. What this connection has accepted before goes out together with the
-    /// next command; anything else is confirmed. `Writer` connections also get the last insert id.
+    /// next command; anything else is confirmed.
     pub(crate) async fn restore(&mut self, state: &mut SessionState, use_as: UseAs) -> Result<(), NotReady> {
+        if self.differs(state) {
+            self.set(state.settings()).await?;
+        }
+        self.keep_up(state, use_as);
+        Ok(())
+    }
+
+    /// Whether something other than the last insert id has to be set.
+    pub(crate) fn differs(&self, state: &SessionState) -> bool {
+        !Arc::ptr_eq(&self.has, state.settings()) && self.has != *state.settings()
+    }
+
+    /// Takes up what needs no answer, once nothing [differs](Self::differs). `Writer` connections get the last insert id.
+    pub(crate) fn keep_up(&mut self, state: &mut SessionState, use_as: UseAs) {
         if !Arc::ptr_eq(&self.has, state.settings()) {
-            if self.has == *state.settings() {
-                self.unify(state);
-            } else {
-                self.set(state.settings()).await?;
-            }
+            self.unify(state);
         }
         if !self.has.user_variables().is_empty() {
             self.users = self.users.used();
@@ -155,7 +165,6 @@ impl Backend {
             self.send_first(&build::query(text.as_bytes(), self.connection.capabilities), 1);
             self.insert_id = state.last_insert_id();
         }
-        Ok(())
     }
 
     /// Another session takes it over.
@@ -223,9 +232,10 @@ impl Backend {
             match (self.own_answer().await?, step) {
                 (Answer::Error(error), Restore::Schema(_)) if refused.is_none() => {
                     let schema = error.code == UNKNOWN_DATABASE;
+                    let error = Box::new(error);
                     refused = Some(if schema { NotReady::NoSchema(error) } else { NotReady::Refused(error) });
                 }
-                (Answer::Error(error), _) => refused = Some(NotReady::Refused(error)),
+                (Answer::Error(error), _) => refused = Some(NotReady::Refused(Box::new(error))),
                 (Answer::Ok(_) | Answer::Rows { .. }, _) => {
                     if self.accepted.len() >= MAX_ACCEPTED {
                         self.accepted.clear();
@@ -293,7 +303,7 @@ impl Backend {
         self.send(&bytes).await?;
         for _ in &payloads {
             if let Answer::Error(error) = self.own_answer().await? {
-                return Err(NotReady::Refused(error));
+                return Err(NotReady::Refused(Box::new(error)));
             }
         }
         self.note_reset(match roles {
@@ -384,7 +394,7 @@ impl Backend {
                     self.connection.io.consume(bytes + skip);
                     match event {
                         Some(ResponseEvent::Prepared(prepared)) => result = Ok(prepared),
-                        Some(ResponseEvent::Error(error)) => result = Err(NotReady::Refused(error)),
+                        Some(ResponseEvent::Error(error)) => result = Err(NotReady::Refused(Box::new(error))),
                         Some(ResponseEvent::Ok { .. }) | None => {}
                     }
                 }
@@ -395,6 +405,14 @@ impl Backend {
             }
         }
         result
+    }
+
+    /// Sends of a command what the kernel takes at once, if nothing has to go before it. How many bytes that are.
+    pub(crate) fn send_at_once(&mut self, bytes: &[u8]) -> Result<usize, NotReady> {
+        if !self.first.is_empty() || self.statements.has_closing() {
+            return Ok(0);
+        }
+        self.connection.io.write_at_once(bytes).map_err(|_| NotReady::Lost)
     }
 
     /// Sends a command, and in the same write whatever was put off until the next one; when this returns, the

@@ -35,8 +35,8 @@ impl Session {
         }
         let statement = Statement::of(Intent::LastStatement);
         let job = Job::text(command.frames(), Expect::Plain, &statement);
-        let told = self.run_job_told(&job).await?;
-        if told.is_some_and(|told| told.error.is_none()) {
+        let mut told = Told::default();
+        if self.run_job_told(&job, &mut told).await? && told.error.is_none() {
             self.facts.hold(PinReason::ReplicationStream, None);
             self.home = self.home.or(self.last);
             self.publish_facts();
@@ -116,7 +116,7 @@ impl Session {
     }
 
     async fn refuse_stream(&mut self, why: &str) -> Result<(), End> {
-        self.fail(&Failure::Refused(ErrPacket::own(ErrorCode::UnknownCommand, why))).await
+        self.fail(&Failure::Refused(Box::new(ErrPacket::own(ErrorCode::UnknownCommand, why)))).await
     }
 }
 

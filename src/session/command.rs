@@ -16,6 +16,7 @@ use super::hints::Hints;
 use super::lull::{Lull, Waited};
 use super::memory::{NoMemory, OF_CLIENT};
 use super::questions::PATIENCE;
+use super::relay::Told;
 use super::statement::{Body, Job};
 use super::{End, Session};
 use crate::backend::buffers;
@@ -352,9 +353,10 @@ impl Session {
                 // The frames that came are sent on unless something of them was for us.
                 let frames = (!self.hints.taken).then(|| command.frames());
                 let body = Body::Query { view, frames };
-                let told =
-                    self.run_job_told(&Job { body, expect: Expect::Query, statement: &statement }).await?;
-                let released = told.is_some_and(|told| told.error.is_none()) && releases(&statement);
+                let job = Job { body, expect: Expect::Query, statement: &statement };
+                let mut told = Told::default();
+                let answered = self.run_job_told(&job, &mut told).await?;
+                let released = answered && told.error.is_none() && releases(&statement);
                 if released { Err(End::ClientLeft) } else { Ok(()) }
             }
         }

@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     /// The client broke the protocol.
     Client(ClientFault),
     /// What a server said to us while we worked for the client (login, schema, state): passed on unchanged.
-    Server(ErrPacket<'static>),
+    Server(Box<ErrPacket<'static>>),
     /// The connection that a question is about is not at hand any more: it is answered from what is known.
     AskedTooLate,
     /// A server's error that was held back at first has been passed on: nothing more to say.
@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     /// The answer broke off in its middle: nothing true can be said any more.
     AnswerCut,
     /// Routing refuses the statement, with MySQL's own error.
-    Refused(ErrPacket<'static>),
+    Refused(Box<ErrPacket<'static>>),
 }
 
 /// What happened to the session's place on a server.
@@ -132,7 +132,9 @@ pub(crate) fn answer(failure: &Failure) -> (Option<ErrPacket<'static>>, AfterAns
             (Some(ErrPacket::own(ErrorCode::OutcomeUnknown, detail)), AfterAnswer::Close)
         }
         Failure::Client(fault) => client_fault(*fault),
-        Failure::Server(packet) | Failure::Refused(packet) => (Some(packet.clone()), AfterAnswer::Continue),
+        Failure::Server(packet) | Failure::Refused(packet) => {
+            (Some((**packet).clone()), AfterAnswer::Continue)
+        }
         Failure::AlreadyAnswered => (None, AfterAnswer::Continue),
         Failure::AnswerCut => (None, AfterAnswer::Close),
     }

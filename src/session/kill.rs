@@ -65,7 +65,7 @@ impl Session {
             KillKind::Connection => format!("KILL CONNECTION {thread}"),
         };
         match self.ask(instance, text.as_bytes()).await {
-            Ok(Answer::Error(error)) => self.fail(&Failure::Server(error)).await,
+            Ok(Answer::Error(error)) => self.fail(&Failure::Server(Box::new(error))).await,
             Ok(Answer::Ok(_) | Answer::Rows { .. }) => {
                 if let (KillKind::Connection, Some(entry)) = (kind, session) {
                     entry.order(Order::Close);
@@ -88,7 +88,7 @@ impl Session {
     /// What a KILL of oneself interrupts is that very statement.
     async fn kill_itself(&mut self, kind: KillKind) -> Result<(), End> {
         let interrupted = sluice_protocol::ErrPacket::own(sluice_protocol::ErrorCode::Interrupted, "");
-        self.fail(&Failure::Refused(interrupted)).await?;
+        self.fail(&Failure::Refused(Box::new(interrupted))).await?;
         match kind {
             KillKind::Query => Ok(()),
             KillKind::Connection => Err(End::Ordered),

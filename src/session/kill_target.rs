@@ -62,7 +62,7 @@ impl Session {
                     rows.into_iter().flatten().flatten().next().and_then(|v| String::from_utf8(v).ok());
                 value.and_then(|value| value.parse().ok()).ok_or_else(|| needs_number().into())
             }
-            Ok(Answer::Error(error)) => Err(Failure::Server(error).into()),
+            Ok(Answer::Error(error)) => Err(Failure::Server(Box::new(error)).into()),
             Ok(Answer::Ok(_)) => Err(needs_number().into()),
             Err(_) => {
                 self.backends.drop_connection(instance);
@@ -74,5 +74,5 @@ impl Session {
 
 fn needs_number() -> Failure {
     let detail = "KILL through Sluice needs the connection id as a number";
-    Failure::Refused(ErrPacket::own(ErrorCode::UnknownCommand, detail))
+    Failure::Refused(Box::new(ErrPacket::own(ErrorCode::UnknownCommand, detail)))
 }

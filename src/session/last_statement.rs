@@ -49,13 +49,14 @@ impl Session {
         if self.is_known_there(question, at_hand) {
             self.asking = Some(question);
             self.asks_only_there = true;
-            let asked = self.try_job(job).await;
+            let asked = self.try_job(job, &mut Told::default()).await;
             self.asks_only_there = false;
             self.asking = None;
             match asked {
                 // A switchover came in between, or its server ended the connection.
                 Err(Next::Fail(Failure::AskedTooLate)) => at_hand = None,
-                asked => return self.answer_failure(asked).await.map(drop),
+                Err(next) => return self.answer_failure(next).await,
+                Ok(()) => return Ok(()),
             }
         }
         self.bring_here(at_hand).await;
@@ -310,7 +311,7 @@ impl Backend {
         self.last_user = LastUser::Another;
         match self.query(b"SHOW WARNINGS LIMIT 0").await? {
             Answer::Rows { columns, .. } => Ok(columns),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
+            Answer::Error(error) => Err(NotReady::Refused(Box::new(error))),
             Answer::Ok(_) => Err(NotReady::Lost),
         }
     }

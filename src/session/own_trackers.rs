@@ -117,7 +117,7 @@ fn quote(value: &[u8], text: &mut Vec<u8>) {
 }
 
 /// Whether a statement runs alone and sets or shows trackers: of several, or of hidden code, too much would not be told.
-fn borrows(statement: &Statement) -> bool {
+pub(super) fn borrows(statement: &Statement) -> bool {
     let effects = &statement.effects;
     effects.has(Effect::UsesTrackers)
         && !effects.has(Effect::SeveralStatements)
@@ -134,17 +134,13 @@ impl Session {
         })
     }
 
-    /// Before a statement is sent: lends it the trackers if it `runs` and uses them. What of its answer's trackers the
-    /// client is to see.
-    pub(super) async fn trackers_for(
+    /// Before a statement that [borrows] them runs: lends it the trackers. What of its answer's trackers the client is to
+    /// see.
+    pub(super) async fn lend_trackers_to(
         &mut self,
         instance: InstanceId,
         statement: &Statement,
-        runs: bool,
     ) -> Result<TrackerFilter, NotReady> {
-        if !runs || !borrows(statement) {
-            return Ok(self.tracker_filter());
-        }
         let told = TOLD.iter().any(|&effect| statement.effects.has(effect));
         match self.lend_trackers(instance, told).await {
             Ok(()) if told => Ok(self.tracker_filter()),
@@ -175,9 +171,6 @@ impl Session {
     /// After a statement: takes lent trackers back, and switches ours on again behind what may have switched them off.
     /// What the statement left for questions about it is read off the connection first.
     pub(super) async fn settle_trackers(&mut self, instance: InstanceId, statement: &Statement) {
-        if !statement.effects.has(Effect::UsesTrackers) {
-            return;
-        }
         self.read_off(instance).await;
         if borrows(statement) {
             self.take_trackers_back(instance).await;
@@ -228,7 +221,7 @@ async fn set(backend: &mut Backend, statement: &[u8]) -> Result<(), NotReady> {
     match backend.query(statement).await? {
         Answer::Ok(_) => Ok(()),
         Answer::Rows { .. } => Err(NotReady::Lost),
-        Answer::Error(error) => Err(NotReady::Refused(error)),
+        Answer::Error(error) => Err(NotReady::Refused(Box::new(error))),
     }
 }
 

@@ -24,7 +24,6 @@ use super::backends::{NotReady, UseAs};
 use super::failure::{Cause, Failure};
 use super::freshness::{Lens, Patience};
 use super::{End, Session};
-use crate::backend::DialError;
 use crate::feed::gate::HoldEnd;
 use crate::feed::registry::{Activity, Entry, RouteNote};
 
@@ -66,15 +65,15 @@ impl Session {
         statement: &Statement,
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
-        self.fit_to_replica(statement, deadline).await?;
-        if let Some(home) = self.home {
-            let placed = self.place_at_home(home).await;
-            if placed.is_ok() {
-                self.count_read_at_home(statement, home);
-            }
-            return placed;
+        if self.at_home_on_replica() {
+            Box::pin(self.fit_to_replica(statement, deadline)).await?;
         }
-        self.repeat_on_primary(statement, deadline).await?;
+        if let Some(home) = self.home {
+            return self.place_at_home(statement, home);
+        }
+        if statement.intent == Intent::LastStatement {
+            Box::pin(self.repeat_on_primary(statement, deadline)).await?;
+        }
         if statement.intent == Intent::LastStatement
             && let Some(last) = self.last_at_hand()
         {
@@ -96,7 +95,7 @@ impl Session {
             let route = self.route(statement, &topology);
             if route == Route::Primary(PrimaryReason::FreshRead) && patience == Patience::Fresh {
                 patience = Patience::Spent;
-                if self.wait_fresh(statement, &topology).await {
+                if Box::pin(self.wait_fresh(statement, &topology)).await {
                     patience = Patience::Rewarded;
                     continue;
                 }
@@ -130,7 +129,7 @@ impl Session {
     }
 
     /// An open transaction or another pin: there is one place only.
-    async fn place_at_home(&mut self, home: InstanceId) -> Result<InstanceId, NoPlace> {
+    fn place_at_home(&mut self, statement: &Statement, home: InstanceId) -> Result<InstanceId, NoPlace> {
         // A frozen primary that was replaced may be thawed any moment: it is never asked again.
         if self.context.feed.is_disowned(home) {
             self.backends.drop_connection(home);
@@ -145,6 +144,7 @@ impl Session {
             // the drain waits for it, and for the transaction it may begin now and keep beyond its pin.
             self.seat.stay();
         }
+        self.count_read_at_home(statement, home);
         Ok(home)
     }
 
@@ -230,10 +230,12 @@ impl Session {
                 return Err(Failure::Server(error).into());
             }
             Err(NotReady::ClientGone) => return Err(NoPlace::End(End::ClientLeft)),
-            Err(NotReady::Dial(DialError::Server(error))) if self.is_answer(primary, &error, deadline) => {
-                return Err(Failure::Server(*error).into());
-            }
             Err(error) => {
+                if let Some(refusal) = error.refused_login()
+                    && self.is_answer(primary, refusal, deadline)
+                {
+                    return Err(Failure::Server(Box::new(refusal.clone())).into());
+                }
                 tracing::debug!(%error, instance = primary.0, "primary not usable now");
                 self.backends.drop_connection(primary);
                 self.hold(deadline, Cause::Unreachable).await?;
@@ -427,7 +429,7 @@ pub(super) async fn client_gone(client: &mut crate::backend::PacketStream) {
 fn refusal(reason: RefuseReason) -> Failure {
     match reason {
         RefuseReason::ReadOnlyListener => {
-            Failure::Refused(ErrPacket::with_message(ErrorCode::ReadOnly, reason.sentence()))
+            Failure::Refused(Box::new(ErrPacket::with_message(ErrorCode::ReadOnly, reason.sentence())))
         }
         RefuseReason::NoReplica => Failure::NotExecuted(Cause::NoReplica),
     }

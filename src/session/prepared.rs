@@ -239,6 +239,11 @@ impl ServerStatements {
         }
     }
 
+    /// Whether ids are to be closed at the server.
+    pub(crate) fn has_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
+
     /// The server's ids to be closed, once.
     pub(crate) fn take_closing(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.closing)

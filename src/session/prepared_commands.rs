@@ -46,8 +46,10 @@ impl Session {
         preparing.wishes(statement.wish);
         let expect = Expect::Prepare { client_statement_id: client_id };
         let job = Job::text(frames, expect, &preparing);
-        let Some(told) = self.run_job_told(&job).await? else { return Ok(()) };
-        if let Some(prepared) = told.prepared {
+        let mut told = Told::default();
+        if self.run_job_told(&job, &mut told).await?
+            && let Some(prepared) = told.prepared
+        {
             let meaning = std::sync::Arc::clone(self.state.settings());
             let key = StatementKey::new(text, &meaning);
             let limit = self.context.statements_per_connection();
@@ -121,10 +123,11 @@ impl Session {
             expect: Expect::Execute,
             statement: &statement,
         };
-        let told = self.run_job_told(&job).await?;
-        let cursor = told
-            .and_then(|told| told.status)
-            .is_some_and(|status| wants_cursor && status.contains(StatusFlags::CURSOR_EXISTS));
+        let mut told = Told::default();
+        let answered = self.run_job_told(&job, &mut told).await?;
+        let cursor = answered
+            && wants_cursor
+            && told.status.is_some_and(|status| status.contains(StatusFlags::CURSOR_EXISTS));
         let attached = if cursor { Attached::Cursor } else { Attached::Nothing };
         self.attach(client_id, attached);
         if alone && !cursor {
@@ -145,11 +148,11 @@ impl Session {
         }
         let statement = Statement::of(Intent::NeedsPrimary(PrimaryNeed::Attached));
         let body = Body::OnPrepared { client_id, payload: command.payload() };
-        let told = self.run_job_told(&Job { body, expect: Expect::Fetch, statement: &statement }).await?;
-        let over = told.is_none_or(|told| {
-            told.error.is_some()
-                || told.status.is_some_and(|status| status.contains(StatusFlags::LAST_ROW_SENT))
-        });
+        let job = Job { body, expect: Expect::Fetch, statement: &statement };
+        let mut told = Told::default();
+        let over = !self.run_job_told(&job, &mut told).await?
+            || told.error.is_some()
+            || told.status.is_some_and(|status| status.contains(StatusFlags::LAST_ROW_SENT));
         if over {
             self.attach(client_id, Attached::Nothing);
         }

@@ -84,7 +84,7 @@ impl Session {
         deadline: Instant,
     ) -> Result<InstanceId, NoPlace> {
         if let Some(put_off) = self.put_off.clone() {
-            let instance = self.place(&put_off.statement, deadline).await?;
+            let instance = Box::pin(self.place(&put_off.statement, deadline)).await?;
             if self.replica == Some(instance) && self.context.feed.topology().is_primary(instance) {
                 // It became the primary while this statement was held.
                 self.replica = None;

@@ -52,10 +52,8 @@ impl Session {
     }
 
     /// Before a procedure is called: how many tables were created and roles set on the connection so far.
-    pub(super) async fn before_call(&mut self, instance: InstanceId, statement: &Statement) {
-        let call = statement.intent == Intent::Write(WriteKind::Call);
+    pub(super) async fn before_call(&mut self, instance: InstanceId) {
         if let Some(backend) = self.backends.get_mut(instance)
-            && call
             && backend.created.is_none()
         {
             match backend.count_created().await {

@@ -39,7 +39,7 @@ impl Session {
             Fate::Refuses if self.has_pin(PinReason::TemporaryTable) => Ok(()),
             Fate::Refuses => {
                 let code = ErrorCode::ReadOnlyTransaction;
-                Err(Failure::Refused(ErrPacket::own(code, "")).into())
+                Err(Failure::Refused(Box::new(ErrPacket::own(code, ""))).into())
             }
             Fate::Ends if held => self.is_beyond_replica(statement),
             // It is tied already.

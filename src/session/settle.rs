@@ -48,7 +48,7 @@ impl Session {
         self.take_in_changes(told);
         let status = match (told.error.is_some() && self.may_have_moved(statement), told.status) {
             // An error carries no status flags, and it may have ended the transaction (1213) or not (1062).
-            (true, _) => self.ask_status(instance).await.or(told.status),
+            (true, _) => Box::pin(self.ask_status(instance)).await.or(told.status),
             (false, status) => status,
         };
         if let Some(status) = status {
@@ -58,14 +58,19 @@ impl Session {
         self.facts.observe_statement(statement, outcome);
         self.seen = self.seen.after(statement);
         self.remember_replayable(statement, outcome);
-        let asked = self.take_in_collation(instance, told).await;
+        let told_variables = !told.changes.system_variables.is_empty();
+        let asked = told_variables && Box::pin(self.take_in_collation(instance, told)).await;
         self.note_on_connection(instance, statement, told, before.as_deref());
         if let Some(backend) = self.backends.get_mut(instance).filter(|_| asked) {
             backend.last_user = LastUser::Another;
         }
-        self.take_in_insert_id(instance, statement).await;
+        if statement.effects.has(Effect::SetsLastInsertId) && !matches!(statement.intent, Intent::Write(_)) {
+            Box::pin(self.ask_insert_id(instance)).await;
+        }
         self.note_created(instance, statement);
-        self.settle_trackers(instance, statement).await;
+        if statement.effects.has(Effect::UsesTrackers) {
+            Box::pin(self.settle_trackers(instance, statement)).await;
+        }
         self.note_answer(instance, statement, told);
         self.home = self.facts.pin().map(|_| self.home.unwrap_or(instance));
         self.publish_facts();
@@ -166,11 +171,7 @@ impl Session {
     }
 
     /// `SELECT LAST_INSERT_ID(n)` is told by nobody.
-    async fn take_in_insert_id(&mut self, instance: InstanceId, statement: &Statement) {
-        let writes = matches!(statement.intent, Intent::Write(_));
-        if writes || !statement.effects.has(Effect::SetsLastInsertId) {
-            return;
-        }
+    async fn ask_insert_id(&mut self, instance: InstanceId) {
         // After an error, too: of several statements the first may have set it.
         self.read_off(instance).await;
         let Some(backend) = self.backends.get_mut(instance) else { return };

@@ -53,8 +53,42 @@ enum Source {
 }
 
 impl Session {
-    /// A living connection to `instance`, in step with the session's state.
+    /// A living connection to `instance`, in step with the session's state. Most statements find it so.
     pub(super) async fn ready(
+        &mut self,
+        instance: InstanceId,
+        topology: &Topology,
+        use_as: UseAs,
+        deadline: Instant,
+    ) -> Result<(), NotReady> {
+        if self.is_ready(instance, topology, use_as) {
+            return Ok(());
+        }
+        Box::pin(self.make_ready(instance, topology, use_as, deadline)).await
+    }
+
+    /// Whether the session's own connection is alive and in step with its state, without a word to the server. Its own one
+    /// to another server than is meant is dropped.
+    fn is_ready(&mut self, instance: InstanceId, topology: &Topology, use_as: UseAs) -> bool {
+        if self.backends.living(instance).is_none() {
+            let Some(target) = topology.instance(instance).map(Target::of) else { return false };
+            if !self.own(instance).is_some_and(|backend| is_of(backend, target)) {
+                self.backends.drop_connection(instance);
+                return false;
+            }
+            self.context.metrics.borrowed(Borrowed::Own);
+        }
+        let finds = self.finds_traces(use_as);
+        let Some(backend) = self.backends.get_mut(instance) else { return false };
+        if (finds && backend.users == Users::Others) || backend.differs(&self.state) {
+            return false;
+        }
+        backend.keep_up(&mut self.state, use_as);
+        true
+    }
+
+    /// As [`Session::ready`], where something has to be done for it.
+    async fn make_ready(
         &mut self,
         instance: InstanceId,
         topology: &Topology,
@@ -81,15 +115,20 @@ impl Session {
         result
     }
 
-    /// Takes away what other sessions may have left without a trace in the answers, if it could be found.
-    async fn clear_traces(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
-        let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
-        let found = match use_as {
+    /// Whether what others left without a trace in the answers could be found.
+    fn finds_traces(&self, use_as: UseAs) -> bool {
+        match use_as {
             UseAs::Finder => true,
             UseAs::Writer => self.context.triggers() == Triggers::MayLeaveAnything,
             UseAs::Reader => false,
-        };
-        if !found || backend.users != Users::Others {
+        }
+    }
+
+    /// Takes away what other sessions may have left without a trace in the answers, if it could be found.
+    async fn clear_traces(&mut self, instance: InstanceId, use_as: UseAs) -> Result<(), NotReady> {
+        let finds = self.finds_traces(use_as);
+        let Some(backend) = self.backends.get_mut(instance) else { return Err(NotReady::Lost) };
+        if !finds || backend.users != Users::Others {
             return Ok(());
         }
         if backend.last_user == LastUser::ThisSession {
@@ -174,11 +213,6 @@ impl Session {
             if self.backends.living(instance).is_some() {
                 return Ok(None);
             }
-            if self.own(instance).is_some_and(|backend| is_of(backend, target)) {
-                self.context.metrics.borrowed(Borrowed::Own);
-                return Ok(Some(Borrowed::Own));
-            }
-            self.backends.drop_connection(instance);
             if let Some(how) = self.borrow_nearest(target).await {
                 return Ok(Some(how));
             }

@@ -4,18 +4,19 @@
 //!
 //! Never here: the choice of a server, a packet's layout, words for a client.
 
+use sluice_protocol::TrackerFilter;
 use sluice_protocol::command::QueryView;
 use sluice_protocol::response::{Expect, ResponseRelay};
 use sluice_routing::decide::Listener;
 use sluice_routing::effects::Effect;
 use sluice_routing::intent::{End as TransactionEnd, Intent, PrimaryNeed, Statement, WriteKind};
-use sluice_routing::prediction::Misprediction;
 use sluice_routing::topology::InstanceId;
 use tokio::time::{Instant, sleep};
 
-use super::backends::NotReady;
+use super::backends::{Backend, NotReady};
 use super::failure::{Cause, Failure};
 use super::interrupt::{Interrupt, Obey, ServerWatch, ServesAs};
+use super::own_trackers::borrows;
 use super::place::RETRY_PAUSE;
 use super::prepared::StatementKey;
 use super::put_off::unsent;
@@ -71,6 +72,15 @@ impl<'a> Job<'a> {
         Self { body: Body::Frames(frames), expect, statement }
     }
 
+    /// The frames as the client sent them, if they may go on as they are.
+    fn came_as(&self) -> &'a [u8] {
+        match self.body {
+            Body::Frames(frames) => frames,
+            Body::Query { frames, .. } => frames.unwrap_or_default(),
+            Body::Execute { .. } | Body::OnPrepared { .. } => &[],
+        }
+    }
+
     /// Whether the statement is executed by it, not only prepared or asked about.
     fn runs(&self) -> bool {
         matches!(self.expect, Expect::Query | Expect::Execute)
@@ -79,7 +89,7 @@ impl<'a> Job<'a> {
 
 /// Whether a server has refused the statement before.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tries {
+pub(super) enum Tries {
     First,
     Second,
 }
@@ -94,34 +104,36 @@ pub(super) enum Next {
 impl Session {
     /// Runs a job to its answer, or answers with what went wrong.
     pub(super) async fn run_job(&mut self, job: &Job<'_>) -> Result<(), End> {
-        self.run_job_told(job).await.map(drop)
+        self.run_job_told(job, &mut Told::default()).await.map(drop)
     }
 
-    /// As [`Session::run_job`], and returns what the answer told (`None`: a failure was answered).
-    pub(super) async fn run_job_told(&mut self, job: &Job<'_>) -> Result<Option<Told>, End> {
-        let tried = self.try_job(job).await;
-        self.answer_failure(tried).await
+    /// As [`Session::run_job`]; `told` becomes what the answer told. Whether a server answered: else a failure was
+    /// answered.
+    pub(super) async fn run_job_told(&mut self, job: &Job<'_>, told: &mut Told) -> Result<bool, End> {
+        match self.try_job(job, told).await {
+            Ok(()) => Ok(true),
+            Err(next) => self.answer_failure(next).await.map(|()| false),
+        }
     }
 
-    /// Answers with what went wrong, if something did.
-    pub(super) async fn answer_failure(&mut self, tried: Result<Told, Next>) -> Result<Option<Told>, End> {
-        match tried {
-            Ok(told) => Ok(Some(told)),
-            Err(Next::Fail(failure)) => {
+    /// Answers with what went wrong.
+    pub(super) async fn answer_failure(&mut self, next: Next) -> Result<(), End> {
+        match next {
+            Next::Fail(failure) => {
                 self.let_go_if_idle();
-                self.fail(&failure).await.map(|()| None)
+                self.fail(&failure).await
             }
-            Err(Next::End(end)) => Err(end),
+            Next::End(end) => Err(end),
             // try_job retries by itself and never hands this out.
-            Err(Next::Retry) => Err(End::Failed),
+            Next::Retry => Err(End::Failed),
         }
     }
 
     /// Runs a job whose command has no answer: what goes wrong is owed to the next command that has one.
     /// `false`: it was not sent.
     pub(super) async fn run_unanswered(&mut self, job: &Job<'_>) -> Result<bool, End> {
-        match self.try_job(job).await {
-            Ok(_) => Ok(true),
+        match self.try_job(job, &mut Told::default()).await {
+            Ok(()) => Ok(true),
             Err(Next::Fail(failure)) => {
                 self.let_go_if_idle();
                 self.owed = Some(failure);
@@ -132,9 +144,13 @@ impl Session {
         }
     }
 
-    pub(super) async fn try_job(&mut self, job: &Job<'_>) -> Result<Told, Next> {
+    /// Runs a job until a server has answered it or trying again is of no use; `told` becomes what the answer told.
+    /// It is written in place: handed back through the futures around it, it would be copied by each.
+    pub(super) async fn try_job(&mut self, job: &Job<'_>, told: &mut Told) -> Result<(), Next> {
         let deadline = self.hold_deadline();
-        self.ask_questions_before(job.statement).await;
+        if self.has_questions() {
+            Box::pin(self.ask_questions_before(job.statement)).await;
+        }
         let mut tries = Tries::First;
         let mut corrected = None;
         loop {
@@ -149,11 +165,12 @@ impl Session {
                 Err(super::place::NoPlace::Fail(failure)) => return Err(Next::Fail(failure)),
                 Err(super::place::NoPlace::End(end)) => return Err(Next::End(end)),
             };
-            match self.exchange(instance, job).await {
-                Ok((told, Shown::ToClient)) => return Ok(told),
-                Ok((told, Shown::HeldBack)) => {
-                    let correction = self.correction(instance, job, &told);
-                    match self.refused_by_server(instance, told, tries).await {
+            *told = Told::default();
+            match self.exchange(instance, job, told).await {
+                Ok(Shown::ToClient) => return Ok(()),
+                Ok(Shown::HeldBack) => {
+                    let correction = self.correction(instance, job, told);
+                    match self.refused_by_server(instance, told.error.take(), tries).await {
                         Err(Next::Fail(Failure::RolledBack(_))) if is_rollback(job.statement) => {}
                         refused => refused?,
                     }
@@ -170,7 +187,7 @@ impl Session {
         }
     }
 
-    async fn pause_before_retry(&mut self) {
+    pub(super) async fn pause_before_retry(&mut self) {
         self.let_go_if_idle();
         tokio::select! {
             changed = self.shape.changed() => self.follow_shape(changed.is_ok()),
@@ -179,22 +196,34 @@ impl Session {
     }
 
     /// Gives the write unit back if nothing is open on a server.
-    fn let_go_if_idle(&mut self) {
+    pub(super) fn let_go_if_idle(&mut self) {
         if !self.facts.in_transaction() {
             self.seat.leave();
         }
     }
 
     /// Sends the job to the connection at `instance` and relays the answer.
-    async fn exchange(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<(Told, Shown), Next> {
-        if job.runs() {
-            self.before_call(instance, job.statement).await;
-        }
-        let frames = self.frames_for(instance, job).await?;
+    async fn exchange(
+        &mut self,
+        instance: InstanceId,
+        job: &Job<'_>,
+        told: &mut Told,
+    ) -> Result<Shown, Next> {
+        let frames = match job.body {
+            Body::Frames(_) => None,
+            Body::Query { view, frames } => self.query_frames(instance, &view, frames),
+            Body::Execute { .. } | Body::OnPrepared { .. } => {
+                Some(self.frames_on_prepared(instance, job).await?)
+            }
+        };
         let hold_back = self.hold_back(instance, job.statement);
         let in_transaction = self.facts.in_transaction();
-        let filter = self.trackers_for(instance, job.statement, job.runs()).await;
-        let filter = filter.map_err(|not_ready| self.after_not_ready(instance, not_ready))?;
+        let asks_before = job.statement.intent == Intent::Write(WriteKind::Call) || borrows(job.statement);
+        let filter = if job.runs() && asks_before {
+            Box::pin(self.ask_before(instance, job.statement)).await?
+        } else {
+            self.tracker_filter()
+        };
         let capabilities = self.client_capabilities();
         let harmless = in_transaction && !self.may_have_committed(job);
         let effects = &job.statement.effects;
@@ -212,49 +241,79 @@ impl Session {
             return Err(self.after_not_sent(instance));
         };
         entry.set_backend(Some((instance, backend.connection.thread_id)));
-        let bytes = frames.as_deref().unwrap_or(match job.body {
-            Body::Frames(frames) => frames,
-            Body::Query { frames, .. } => frames.unwrap_or_default(),
-            Body::Execute { .. } | Body::OnPrepared { .. } => &[],
-        });
+        let bytes = frames.as_deref().unwrap_or(job.came_as());
         let about_last = job.statement.intent == Intent::LastStatement;
-        let sending =
-            async { if about_last { backend.send_alone(bytes).await } else { backend.send(bytes).await } };
-        let sent = tokio::select! {
-            biased;
-            sent = sending => sent.map_err(|error| unsent(&error, in_transaction)),
-            // A frozen server takes no more than fits into its socket.
-            cut = interrupt.cut(Delivered::Nothing) => Err(cut),
+        let at_once = if about_last { Ok(0) } else { backend.send_at_once(bytes) };
+        let sent = match at_once {
+            Ok(all) if all == bytes.len() => Ok(()),
+            Ok(part) => {
+                let rest = bytes.get(part..).unwrap_or_default();
+                send_rest(backend, rest, about_last, in_transaction, &mut interrupt).await
+            }
+            Err(error) => Err(unsent(&error, in_transaction)),
         };
         if let Err(cut) = sent {
             return Err(self.after_cut(instance, job, &cut));
         }
         drop(frames); // who waits for an answer needs no room for the command
         let mut relay = ResponseRelay::new(job.expect, capabilities, filter, self.status);
-        let (mut told, ledger) = (Told::default(), self.reading.ledger());
+        let ledger = self.reading.ledger();
         let server = &mut backend.connection.io;
         let relayed =
-            relay_answer(server, &mut self.client, &mut relay, &mut told, ledger, hold_back, &mut interrupt)
-                .await;
-        match relayed {
-            Ok(Shown::ToClient) => {}
-            Ok(Shown::HeldBack) => {
-                self.take_trackers_back(instance).await;
-                return Ok((told, Shown::HeldBack));
+            relay_answer(server, &mut self.client, &mut relay, told, ledger, hold_back, &mut interrupt).await;
+        let shown = relayed.map_err(|cut| self.after_cut(instance, job, &cut))?;
+        match shown {
+            Shown::ToClient => {
+                self.note_answered(instance, job, told);
+                self.settle(instance, job.statement, told).await;
             }
-            Err(cut) => return Err(self.after_cut(instance, job, &cut)),
+            Shown::HeldBack => Box::pin(self.take_trackers_back(instance)).await,
         }
+        Ok(shown)
+    }
+
+    /// What has to be asked of a connection, or set on it, right before such a statement. What of the trackers in its
+    /// answer the client is to see.
+    async fn ask_before(
+        &mut self,
+        instance: InstanceId,
+        statement: &Statement,
+    ) -> Result<TrackerFilter, Next> {
+        if statement.intent == Intent::Write(WriteKind::Call) {
+            self.before_call(instance).await;
+        }
+        if !borrows(statement) {
+            return Ok(self.tracker_filter());
+        }
+        let filter = self.lend_trackers_to(instance, statement).await;
+        filter.map_err(|not_ready| self.after_not_ready(instance, not_ready))
+    }
+
+    /// The frames of a command on a prepared statement, with the id that this server knows.
+    async fn frames_on_prepared(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Lent, Next> {
+        let frames = match job.body {
+            Body::Execute { client_id, key, payload } => {
+                self.execute_frames(instance, client_id, key, payload).await
+            }
+            Body::OnPrepared { client_id, payload } => {
+                Box::pin(self.on_prepared_frames(instance, client_id, payload)).await
+            }
+            Body::Frames(_) | Body::Query { .. } => Err(NotReady::Lost),
+        };
+        frames.map_err(|not_ready| self.after_not_ready(instance, not_ready))
+    }
+
+    /// What an answer that the client has means for the next statement, before that is settled with the server.
+    fn note_answered(&mut self, instance: InstanceId, job: &Job<'_>, told: &mut Told) {
         if let Body::Execute { client_id, key, .. } = job.body {
-            self.executed(instance, client_id, key, &told);
+            self.executed(instance, client_id, key, told);
         }
         if !told.changes.system_variables.is_empty() {
             (told.by_names, told.may_collate) = charset_words(job);
         }
         self.last = Some(instance);
-        self.note_left(instance, job, &told);
-        self.note_repeatable(instance, job, &told);
-        self.settle(instance, job.statement, &told).await;
-        Ok((told, Shown::ToClient))
+        self.note_left(instance, job, told);
+        self.note_repeatable(instance, job, told);
     }
 
     /// Which errors of this server mean "not here, not now" rather than an answer for the client.
@@ -291,89 +350,6 @@ impl Session {
         }
     }
 
-    /// A server answered that it is read-only or stopping. If it really is, the statement goes back to the
-    /// gate, once; otherwise the error has another cause and is the client's. A transaction ends with its
-    /// server.
-    async fn refused_by_server(
-        &mut self,
-        instance: InstanceId,
-        told: Told,
-        tries: Tries,
-    ) -> Result<(), Next> {
-        let Some(error) = told.error else { return Err(Next::End(End::Failed)) };
-        if self.home.is_some() {
-            return Err(self.after_not_sent(instance));
-        }
-        if error.code == 3100 {
-            // The server stops and has rolled the write back: its own error would say less.
-            self.backends.drop_connection(instance);
-            return Err(Next::Fail(Failure::NotExecuted(Cause::InstanceLost)));
-        }
-        let stopping = error.code == 1053;
-        let really = stopping || self.reads_only(instance).await;
-        if really && tries == Tries::First {
-            self.context.metrics.retried_refusal();
-            if self.replica == Some(instance) {
-                if stopping {
-                    self.shun(instance);
-                }
-                return Ok(());
-            }
-            if stopping {
-                self.backends.drop_connection(instance);
-            }
-            self.pause_before_retry().await;
-            return Ok(());
-        }
-        self.let_go_if_idle();
-        self.left.failed(&error);
-        match self.answer_packet(&error.encode(self.client_capabilities())).await {
-            Ok(()) if stopping => Err(Next::End(End::Failed)),
-            Ok(()) => Err(Next::Fail(Failure::AlreadyAnswered)),
-            Err(end) => Err(Next::End(end)),
-        }
-    }
-
-    /// What a statement is that a replica refused as a write: not the harmless read it was taken for. A view can call
-    /// a function that writes.
-    fn correction(&self, instance: InstanceId, job: &Job<'_>, told: &Told) -> Option<Statement> {
-        let refused = told.error.as_ref().is_some_and(|error| matches!(error.code, 1290 | 1836));
-        if !refused || self.replica != Some(instance) || job.statement.intent != Intent::HarmlessRead {
-            return None;
-        }
-        self.context.metrics.mispredicted(Misprediction::ReadRefused);
-        Some(job.statement.refused_as_write())
-    }
-
-    async fn reads_only(&mut self, instance: InstanceId) -> bool {
-        let Some(backend) = self.backends.get_mut(instance) else { return false };
-        match backend.query(b"SELECT @@global.read_only").await {
-            Ok(sluice_protocol::response::Answer::Rows { rows, .. }) => {
-                rows.first().and_then(|row| row.first()).is_some_and(|value| value.as_deref() == Some(b"1"))
-            }
-            Ok(_) => false,
-            Err(_) => {
-                self.backends.drop_connection(instance);
-                false
-            }
-        }
-    }
-
-    /// The job's frames for this connection, if they differ from what the client sent.
-    async fn frames_for(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Option<Lent>, Next> {
-        match job.body {
-            Body::Frames(_) => Ok(None),
-            Body::Query { view, frames } => Ok(self.query_frames(instance, &view, frames)),
-            Body::Execute { client_id, key, payload } => {
-                self.execute_frames(instance, client_id, key, payload).await.map(Some)
-            }
-            Body::OnPrepared { client_id, payload } => {
-                self.on_prepared_frames(instance, client_id, payload).await.map(Some)
-            }
-        }
-        .map_err(|not_ready| self.after_not_ready(instance, not_ready))
-    }
-
     fn after_not_ready(&mut self, instance: InstanceId, not_ready: NotReady) -> Next {
         match not_ready {
             NotReady::Refused(error) | NotReady::NoSchema(error) => Next::Fail(Failure::Server(error)),
@@ -386,7 +362,7 @@ impl Session {
     }
 
     /// The connection was lost before the statement went out: certainly not executed.
-    fn after_not_sent(&mut self, instance: InstanceId) -> Next {
+    pub(super) fn after_not_sent(&mut self, instance: InstanceId) -> Next {
         self.backends.drop_connection(instance);
         match self.lost_home(instance, Cause::InstanceLost) {
             Some(failure) => Next::Fail(failure),
@@ -473,6 +449,23 @@ fn charset_words(job: &Job<'_>) -> (bool, bool) {
     let has = |word: &[u8]| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     let other = has(b"CHARACTER") || has(b"CHARSET");
     (has(b"NAMES") && !other, has(b"COLLATE") || other)
+}
+
+/// Sends what the kernel did not take at once. A frozen server takes no more than fits into its socket.
+async fn send_rest(
+    backend: &mut Backend,
+    rest: &[u8],
+    about_last: bool,
+    in_transaction: bool,
+    interrupt: &mut Interrupt<'_>,
+) -> Result<(), Cut> {
+    let sending =
+        async { if about_last { backend.send_alone(rest).await } else { backend.send(rest).await } };
+    tokio::select! {
+        biased;
+        sent = sending => sent.map_err(|error| unsent(&error, in_transaction)),
+        cut = interrupt.cut(Delivered::Nothing) => Err(cut),
+    }
 }
 
 /// Whether losing the connection does to the transaction what the statement asks for.

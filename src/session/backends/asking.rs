@@ -32,7 +32,7 @@ impl Backend {
     pub(crate) async fn status(&mut self) -> Result<StatusFlags, NotReady> {
         match self.command(&build::ping()).await? {
             Answer::Ok(summary) | Answer::Rows { end: summary, .. } => Ok(summary.status),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
+            Answer::Error(error) => Err(NotReady::Refused(Box::new(error))),
         }
     }
 
@@ -41,7 +41,7 @@ impl Backend {
     pub(crate) async fn status_after_error(&mut self, known: SetOption) -> Result<StatusFlags, NotReady> {
         match self.command(&build::set_option(known)).await? {
             Answer::Ok(summary) | Answer::Rows { end: summary, .. } => Ok(summary.status),
-            Answer::Error(error) => Err(NotReady::Refused(error)),
+            Answer::Error(error) => Err(NotReady::Refused(Box::new(error))),
         }
     }
 }
