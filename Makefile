@@ -16,7 +16,7 @@ SEEDS ?= 100000
 # Of `make test-mutants`; empty: all.
 MUTANTS ?=
 
-.PHONY: help check test instructions test-faults test-mutants simulate demo soak fuzz bench bench-quick fix
+.PHONY: help binary check test instructions test-faults test-mutants simulate demo soak fuzz bench bench-quick fix
 
 help:
 	@echo 'make check   format, lints, unit tests, habits (fast, no servers)'
@@ -26,12 +26,16 @@ help:
 	@echo 'make test-mutants  known faults put back one by one: the tests have to find each (MUTANTS="role": these)'
 	@echo 'make test-faults   every row of the fault matrix on real servers (RUNS=20: so many random deaths), after `make simulate`'
 	@echo 'make simulate  the controller over simulated servers, struck by faults of many seeds (SEEDS=100000: so many)'
+	@echo 'make binary  the binary to ship, compiled for what a load ran (ten minutes; says where it is)'
 	@echo 'make demo    a cluster under load that changes its primary (ARGS=--keep leaves it running)'
 	@echo 'make soak    64 sysbench threads, ten switchovers, waits measured (six minutes, quiet machine)'
 	@echo 'make fuzz    hostile bytes into every decoder and the lexer (SECONDS=600 each)'
 	@echo 'make bench   CPU, latency, memory and logins beside a direct connection, HAProxy and MySQL Router (quiet machine)'
 	@echo 'make bench-quick  the same in under three minutes, without large results'
 	@echo 'make fix     what tools can mend by themselves'
+
+binary:
+	CARGO='$(CARGO)' deploy/binary/build
 
 check:
 	$(CARGO) fmt --all -- --check

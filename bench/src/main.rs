@@ -18,7 +18,7 @@ use sluice_bench::report::{Piece, Results};
 use sluice_bench::target::{Site, Target};
 use sluice_bench::wire::Channel;
 use sluice_bench::{first_logins, switchovers, workload};
-use sluice_cluster::{Cluster, Durability, Login};
+use sluice_cluster::{Cluster, Durability, Exit, Login};
 use sluice_demo::stage::{SCHEMA, Stage};
 
 /// Clients of the largest measurement, and some.
@@ -156,6 +156,11 @@ async fn run(options: &Options) -> Result<(), Failure> {
     if let Some(count) = switchovers {
         say("switchovers");
         results.switchovers = switchovers::measure(&scene.stage, count).await?;
+    }
+    // An end in order: a binary that counts what it runs writes it down then (deploy/binary/build).
+    let exit = scene.stage.sluice.stop().await?;
+    if exit != Exit::Code(0) {
+        return Err(format!("sluice ended with {exit}").into());
     }
     drop(scene);
     let _ = write!(std::io::stdout(), "\n{}", results.tables());
