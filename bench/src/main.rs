@@ -157,14 +157,14 @@ async fn run(options: &Options) -> Result<(), Failure> {
         say("switchovers");
         results.switchovers = switchovers::measure(&scene.stage, count).await?;
     }
+    let _ = write!(std::io::stdout(), "\n{}", results.tables());
+    write_files(options, results)?;
     // An end in order: a binary that counts what it runs writes it down then (deploy/binary/build).
     let exit = scene.stage.sluice.stop().await?;
     if exit != Exit::Code(0) {
         return Err(format!("sluice ended with {exit}").into());
     }
     drop(scene);
-    let _ = write!(std::io::stdout(), "\n{}", results.tables());
-    write_files(options, results)?;
     say(&format!("done after {} s", began.elapsed().as_secs()));
     Ok(())
 }
