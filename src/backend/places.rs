@@ -2,9 +2,7 @@
 //! queue of those who wait for one.
 //!
 //! First come, first served, each with its own deadline. Who has to wait makes idle connections give way: one
-//! that fits is handed over as it is ([`Grant::Idle`]), any other is closed for its place ([`Grant::Place`]). An idle
-//! connection is given to the first who waits at its own worker, unless somebody else waits for longer than
-//! [`NEAR_FIRST`].
+//! that fits is handed over as it is ([`Grant::Idle`]), any other is closed for its place ([`Grant::Place`]).
 //!
 //! Never here: a connection, a reason why somebody wants one.
 
@@ -22,10 +20,6 @@ use super::pool::{Key, Tag};
 /// How often somebody who waits looks again for idle connections that may give way by now. Most give way
 /// the moment they become idle; this is for those that are kept for their owner for a while.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// To move a connection to another worker takes as long as half a statement: two changes of what is polled, and its data
-/// is in the other core's cache. So much longer than others, at most, does somebody at another worker wait for that.
-const NEAR_FIRST: Duration = Duration::from_millis(10);
 
 /// The places of all instances.
 #[derive(Debug)]
@@ -63,7 +57,6 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Waiter {
     ticket: u64,
-    since: Instant,
     /// The kind of idle connection that would do as well.
     pub(super) wants: Option<Wanted>,
     grant: oneshot::Sender<Grant>,
@@ -196,7 +189,7 @@ impl Places {
         let (grant, granted) = oneshot::channel();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiters.push_back(Waiter { ticket, since: Instant::now(), wants, grant });
+        queue.waiters.push_back(Waiter { ticket, wants, grant });
         place.waiting.store(queue.waiters.len(), Ordering::SeqCst);
         Some(Waiting { places: Arc::clone(self), instance, ticket, granted })
     }
@@ -216,39 +209,27 @@ impl Places {
         queue.used = queue.used.saturating_sub(1);
     }
 
-    /// Whether who is next takes the idle connection `tag`: `promise` is asked with what he wants, and reserves it. With
-    /// nobody waiting, or if it does not fit the first in the queue either, nothing happens.
+    /// Whether who is first in the queue takes the idle connection `tag`: `promise` is asked with what he
+    /// wants, and reserves it. With nobody waiting, or if it does not fit, nothing happens.
     pub(super) fn offer(&self, instance: InstanceId, tag: Tag, promise: impl Fn(&Wanted) -> bool) -> Offered {
         let Some((place, mut queue)) = self.lock(instance) else { return Offered::NobodyWaits };
-        let near = queue.near(tag.worker(), Instant::now()).filter(|&near| queue.takes(near, &promise));
-        let next = match near {
-            Some(near) => near,
-            None if queue.waiters.is_empty() => return Offered::NobodyWaits,
-            None if queue.takes(0, &promise) => 0,
-            None => return Offered::DoesNotFit,
-        };
-        let waiter = queue.waiters.remove(next);
-        place.waiting.store(queue.waiters.len(), Ordering::SeqCst);
-        match waiter.map(|waiter| waiter.grant.send(Grant::Idle(tag))) {
-            Some(Ok(())) => Offered::Taken,
-            Some(Err(_)) | None => Offered::GoneMeanwhile,
+        loop {
+            let Some(first) = queue.waiters.front() else { return Offered::NobodyWaits };
+            if first.grant.is_closed() {
+                queue.waiters.pop_front();
+                place.waiting.store(queue.waiters.len(), Ordering::SeqCst);
+                continue;
+            }
+            if !first.wants.as_ref().is_some_and(&promise) {
+                return Offered::DoesNotFit;
+            }
+            let waiter = queue.waiters.pop_front();
+            place.waiting.store(queue.waiters.len(), Ordering::SeqCst);
+            return match waiter.map(|waiter| waiter.grant.send(Grant::Idle(tag))) {
+                Some(Ok(())) => Offered::Taken,
+                Some(Err(_)) | None => Offered::GoneMeanwhile,
+            };
         }
-    }
-}
-
-impl Queue {
-    /// Who is first among those that wait at `worker`, unless the first of all has waited for too long already.
-    fn near(&self, worker: usize, now: Instant) -> Option<usize> {
-        let first = self.waiters.front()?;
-        if now.duration_since(first.since) >= NEAR_FIRST {
-            return None;
-        }
-        self.waiters.iter().position(|waiter| waiter.wants.is_some_and(|wanted| wanted.worker == worker))
-    }
-
-    /// Whether this one takes what `promise` then reserves for him.
-    fn takes(&self, waiter: usize, promise: impl Fn(&Wanted) -> bool) -> bool {
-        self.waiters.get(waiter).and_then(|waiter| waiter.wants.as_ref()).is_some_and(promise)
     }
 }
 

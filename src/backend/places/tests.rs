@@ -1,10 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-use sluice_protocol::Capabilities;
-use sluice_protocol::auth::{Password, PasswordHash};
-
 use super::*;
-use crate::backend::{BackendLogin, Identities};
 
 const HERE: InstanceId = InstanceId(0);
 
@@ -63,52 +59,4 @@ async fn who_waits_too_long_or_leaves_is_no_more_in_the_queue() {
     drop(place(&places).await);
     assert_eq!(places.used(HERE), 0);
     assert!(matches!(places.acquire(InstanceId(7), None, soon()).await, Err(Busy)), "no such instance");
-}
-
-/// What a session at this worker wants, of one account.
-fn wanted(worker: usize) -> Wanted {
-    let password = PasswordHash::of(&Password::new(b"x".to_vec()));
-    let login = BackendLogin {
-        user: (*b"app").into(),
-        secret: None,
-        identity: Some(Identities::default().of(b"app", &password)),
-        database: None,
-        collation: 45,
-        client_capabilities: Capabilities::empty(),
-        attributes: Box::default(),
-    };
-    Wanted { key: Key::wanted(HERE, &login).unwrap(), worker }
-}
-
-/// The worker of who gets an idle connection of worker 0, when one at worker 1 waits for `long` and one at 0 just came.
-async fn who_gets(long: Duration) -> usize {
-    let places = Places::new(1, 1);
-    let _taken = place(&places).await;
-    let far = places.queue(HERE, Some(wanted(1))).unwrap();
-    tokio::time::advance(long).await;
-    let near = places.queue(HERE, Some(wanted(0))).unwrap();
-    assert_eq!(places.offer(HERE, Tag::at(0), |_| true), Offered::Taken);
-    let mut got = [near, far].map(|mut waiting| waiting.granted.try_recv().is_ok());
-    assert_eq!(got.iter().filter(|got| **got).count(), 1);
-    got.iter_mut().position(|got| *got).unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_idle_connection_stays_at_its_worker_unless_another_waits_for_long() {
-    assert_eq!(who_gets(Duration::ZERO).await, 0);
-    assert_eq!(who_gets(NEAR_FIRST / 2).await, 0);
-    assert_eq!(who_gets(NEAR_FIRST).await, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_can_not_use_a_connection_does_not_keep_it_from_the_first() {
-    let places = Places::new(1, 1);
-    let _taken = place(&places).await;
-    let mut far = places.queue(HERE, Some(wanted(1))).unwrap();
-    let mut near = places.queue(HERE, Some(wanted(0))).unwrap();
-    assert_eq!(places.offer(HERE, Tag::at(0), |wanted| wanted.worker == 1), Offered::Taken);
-    assert!(far.granted.try_recv().is_ok() && near.granted.try_recv().is_err());
-    assert_eq!(places.offer(HERE, Tag::at(1), |_| false), Offered::DoesNotFit);
-    drop(near);
-    assert_eq!(places.offer(HERE, Tag::at(0), |_| true), Offered::NobodyWaits);
 }

@@ -30,12 +30,6 @@ impl Tag {
         Self { worker: usize::MAX, slot: usize::MAX, stamp: u64::MAX }
     }
 
-    /// On the shelf of this worker.
-    #[cfg(test)]
-    pub(in crate::backend) fn at(worker: usize) -> Self {
-        Self { worker, ..Self::nowhere() }
-    }
-
     /// The worker on whose shelf it is.
     #[must_use]
     pub fn worker(self) -> usize {
@@ -192,9 +186,6 @@ impl<P: Pooled> Shelf<P> {
 
     /// The connection to this instance that gives way first, if one may.
     pub(super) fn to_spare(&self, worker: usize, instance: InstanceId) -> Option<(Rank, Tag)> {
-        if self.len() == 0 {
-            return None;
-        }
         let entries = self.slots.iter().enumerate().filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
         let spared = entries.filter(|(_, entry)| entry.key.instance == instance && !entry.promised);
         let (slot, entry) =
