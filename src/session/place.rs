@@ -71,22 +71,10 @@ impl Session {
         if let Some(home) = self.home {
             return self.place_at_home(statement, home);
         }
-        if statement.intent == Intent::LastStatement {
-            Box::pin(self.repeat_on_primary(statement, deadline)).await?;
-        }
         if statement.intent == Intent::LastStatement
-            && let Some(last) = self.last_at_hand()
+            && let Some(last) = Box::pin(self.place_of_last(statement, deadline)).await?
         {
-            let on_primary = self.context.feed.topology().is_primary(last);
-            self.registration.entry().set_route(if on_primary {
-                RouteNote::Primary(PrimaryReason::LastStatement)
-            } else {
-                RouteNote::Replica(ReplicaReason::LastStatement)
-            });
             return Ok(last);
-        }
-        if self.asks_only_there && statement.intent == Intent::LastStatement {
-            return Err(Failure::AskedTooLate.into());
         }
         self.reading.begin(self.hints.wait_gtid.as_ref());
         let mut patience = Patience::Fresh;
@@ -126,6 +114,25 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Where a question about the last statement is answered, if the connection of that is still at hand.
+    async fn place_of_last(
+        &mut self,
+        question: &Statement,
+        deadline: Instant,
+    ) -> Result<Option<InstanceId>, NoPlace> {
+        self.repeat_on_primary(question, deadline).await?;
+        let Some(last) = self.last_at_hand() else {
+            return if self.asks_only_there { Err(Failure::AskedTooLate.into()) } else { Ok(None) };
+        };
+        let on_primary = self.context.feed.topology().is_primary(last);
+        self.registration.entry().set_route(if on_primary {
+            RouteNote::Primary(PrimaryReason::LastStatement)
+        } else {
+            RouteNote::Replica(ReplicaReason::LastStatement)
+        });
+        Ok(Some(last))
     }
 
     /// An open transaction or another pin: there is one place only.

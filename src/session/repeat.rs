@@ -63,8 +63,7 @@ impl Session {
     ) -> Result<(), NoPlace> {
         let ties = statement.effects.pins().iter().any(|change| matches!(change, PinChange::Begins(..)));
         let on_replica = self.replica.is_some() && self.last == self.replica;
-        let asks = statement.intent == Intent::LastStatement && ties && on_replica;
-        if !asks || self.home.is_some() || self.listener != Listener::Split {
+        if !(ties && on_replica) || self.home.is_some() || self.listener != Listener::Split {
             return Ok(());
         }
         let text = match std::mem::take(&mut self.repeatable) {

@@ -1,6 +1,6 @@
 //! A server refused a statement for what it is by now: a replica, or about to stop.
 //!
-//! Never here: another second try; what a client is told of a first one.
+//! Never here: a third try, a statement that was not refused.
 
 use sluice_protocol::ErrPacket;
 use sluice_routing::intent::{Intent, Statement};

@@ -61,15 +61,15 @@ impl Session {
         use_as: UseAs,
         deadline: Instant,
     ) -> Result<(), NotReady> {
-        if self.is_ready(instance, topology, use_as) {
+        if self.take_if_in_step(instance, topology, use_as) {
             return Ok(());
         }
         Box::pin(self.make_ready(instance, topology, use_as, deadline)).await
     }
 
-    /// Whether the session's own connection is alive and in step with its state, without a word to the server. Its own one
-    /// to another server than is meant is dropped.
-    fn is_ready(&mut self, instance: InstanceId, topology: &Topology, use_as: UseAs) -> bool {
+    /// Takes the session's own connection if it is alive and in step with its state, without a word to the server. One to
+    /// another server than is meant is dropped.
+    fn take_if_in_step(&mut self, instance: InstanceId, topology: &Topology, use_as: UseAs) -> bool {
         if self.backends.living(instance).is_none() {
             let Some(target) = topology.instance(instance).map(Target::of) else { return false };
             if !self.own(instance).is_some_and(|backend| is_of(backend, target)) {

@@ -22,7 +22,6 @@ use super::prepared::StatementKey;
 use super::put_off::unsent;
 use super::relay::{Cut, Delivered, HoldBack, Shown, Told, relay_answer};
 use super::{End, Session};
-use crate::backend::buffers::Lent;
 use crate::feed::registry::Order;
 
 /// Something to run: bytes for a server, and what is known of them.
@@ -212,8 +211,13 @@ impl Session {
         let frames = match job.body {
             Body::Frames(_) => None,
             Body::Query { view, frames } => self.query_frames(instance, &view, frames),
-            Body::Execute { .. } | Body::OnPrepared { .. } => {
-                Some(self.frames_on_prepared(instance, job).await?)
+            Body::Execute { client_id, key, payload } => {
+                let frames = self.execute_frames(instance, client_id, key, payload).await;
+                Some(frames.map_err(|not_ready| self.after_not_ready(instance, not_ready))?)
+            }
+            Body::OnPrepared { client_id, payload } => {
+                let frames = Box::pin(self.on_prepared_frames(instance, client_id, payload)).await;
+                Some(frames.map_err(|not_ready| self.after_not_ready(instance, not_ready))?)
             }
         };
         let hold_back = self.hold_back(instance, job.statement);
@@ -225,15 +229,12 @@ impl Session {
             self.tracker_filter()
         };
         let capabilities = self.client_capabilities();
-        let harmless = in_transaction && !self.may_have_committed(job);
+        let (obey, serves_as) = self.interrupted_as(instance, job);
         let effects = &job.statement.effects;
         // Until the answer has been settled, since logins may follow as soon as the client has it.
         let changes = effects.has(Effect::ChangesAccess) || effects.has(Effect::SetsGlobal);
         let context = changes.then(|| std::sync::Arc::clone(&self.context));
         let _change = context.as_ref().map(|context| context.login.access_changes());
-        let obey = if harmless { Obey::CloseAndRollBack } else { Obey::Close };
-        let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
-        let serves_as = if on_replica { ServesAs::Replica } else { ServesAs::Primary };
         let (feed, entry) = (&*self.context.feed, &**self.registration.entry());
         let server = ServerWatch { feed, instance, serves_as, begun: std::time::Instant::now() };
         let mut interrupt = Interrupt::OfStatement(entry, obey, server);
@@ -272,6 +273,14 @@ impl Session {
         Ok(shown)
     }
 
+    /// Which orders break such a statement off, and what its server is while it runs.
+    fn interrupted_as(&self, instance: InstanceId, job: &Job<'_>) -> (Obey, ServesAs) {
+        let harmless = self.facts.in_transaction() && !self.may_have_committed(job);
+        let obey = if harmless { Obey::CloseAndRollBack } else { Obey::Close };
+        let on_replica = !harmless && self.replica == Some(instance) && self.home.is_none();
+        (obey, if on_replica { ServesAs::Replica } else { ServesAs::Primary })
+    }
+
     /// What has to be asked of a connection, or set on it, right before such a statement. What of the trackers in its
     /// answer the client is to see.
     async fn ask_before(
@@ -287,20 +296,6 @@ impl Session {
         }
         let filter = self.lend_trackers_to(instance, statement).await;
         filter.map_err(|not_ready| self.after_not_ready(instance, not_ready))
-    }
-
-    /// The frames of a command on a prepared statement, with the id that this server knows.
-    async fn frames_on_prepared(&mut self, instance: InstanceId, job: &Job<'_>) -> Result<Lent, Next> {
-        let frames = match job.body {
-            Body::Execute { client_id, key, payload } => {
-                self.execute_frames(instance, client_id, key, payload).await
-            }
-            Body::OnPrepared { client_id, payload } => {
-                Box::pin(self.on_prepared_frames(instance, client_id, payload)).await
-            }
-            Body::Frames(_) | Body::Query { .. } => Err(NotReady::Lost),
-        };
-        frames.map_err(|not_ready| self.after_not_ready(instance, not_ready))
     }
 
     /// What an answer that the client has means for the next statement, before that is settled with the server.
